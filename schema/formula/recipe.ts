@@ -1,0 +1,69 @@
+import type { JsonObject } from '../json';
+
+/**
+ * A compiled formula (the protomolecule): checked, ordered, variables filled in. Plain JSON. Stored once under its digest,
+ * and never changed: editing a formula makes another recipe, and a molecule keeps the one it was poured from.
+ */
+export interface Recipe {
+  /** Version of this document's shape, raised when a field changes its meaning. */
+  readonly schema: 1;
+  readonly formula: string;
+  readonly version: number;
+  readonly type: FormulaType;
+  /** Title of the root task: the formula's `title`, variable `title`, or its name. */
+  readonly title: string;
+  readonly description: string;
+  readonly vars: Readonly<Record<string, string>>;
+  /** Every step after the steps it needs; otherwise in the order of the file. */
+  readonly steps: readonly RecipeStep[];
+  /** sha256 (hex) over the canonical JSON of all other fields. */
+  readonly digest: string;
+}
+
+export type FormulaType = 'workflow' | 'expansion' | 'aspect' | 'convoy';
+
+export interface RecipeStep {
+  /** Unique within the recipe; letters, digits, `.`, `_` and `-`, at most 200 characters. */
+  readonly id: string;
+  readonly title: string;
+  /** What the agent is told to do. */
+  readonly instructions: string;
+  /** When the step counts as done, in words for the agent; null when the author gave none. */
+  readonly acceptance: string | null;
+  /** Commands that must exit 0 on an export of the commit before a close as done is accepted. */
+  readonly checks: readonly StepCheck[];
+  readonly needs: readonly string[];
+  /** May run at the same time as its siblings on another agent. False: the author wants it in sequence (`parallel = false`). */
+  readonly parallel: boolean;
+  readonly gate: GateSpec | null;
+  /** 0 (most urgent) to 4; null means the molecule's own. */
+  readonly priority: number | null;
+  readonly labels: readonly string[];
+  readonly metadata: JsonObject;
+  readonly assignee: string | null;
+}
+
+export interface StepCheck {
+  /** A shell command line, run at the top of the exported commit. */
+  readonly run: string;
+  readonly timeoutMs: number;
+}
+
+/** What must happen, beside its needs, before a step may start. Other kinds come with the full dialects. */
+export type GateSpec =
+  | { readonly kind: 'human'; readonly prompt: string; readonly timeoutMs: number | null }
+  | { readonly kind: 'timer'; readonly durationMs: number };
+
+/** One thing wrong with a formula. All of them are reported at once. */
+export interface FormulaProblem {
+  readonly code: string;
+  readonly severity: 'error' | 'warning';
+  readonly file: string;
+  /** 1-based; 1 when the place is not known. */
+  readonly line: number;
+  /** Path of keys, such as `steps[2].needs[0]`. */
+  readonly path: string;
+  readonly message: string;
+  /** What the author should write instead. */
+  readonly fix: string;
+}
