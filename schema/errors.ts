@@ -73,7 +73,11 @@ export class TownError extends Error implements ErrorBody {
   constructor(
     code: ErrorCode,
     message: string,
-    extra: { readonly hint?: string; readonly details?: Readonly<Record<string, unknown>>; readonly cause?: unknown } = {},
+    extra: {
+      readonly hint?: string;
+      readonly details?: Readonly<Record<string, unknown>>;
+      readonly cause?: unknown;
+    } = {},
   ) {
     super(message, extra.cause === undefined ? undefined : { cause: extra.cause });
     this.code = code;

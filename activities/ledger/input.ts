@@ -1,0 +1,114 @@
+import { TownError } from '../../schema/errors';
+import type { JsonObject } from '../../schema/json';
+import type { Ask } from '../../schema/ledger';
+
+/** Limits of what callers may write. All throw INVALID_INPUT, or INPUT_TOO_LARGE above a size. */
+export const LIMITS = {
+  title: 500,
+  descriptionBytes: 64 * 1024,
+  label: 100,
+  metadataBytes: 32 * 1024,
+  noteBytes: 32 * 1024,
+  name: 200,
+  page: 1_000,
+} as const;
+
+export function checkAsk(ask: Ask): void {
+  line(ask.actor, 'actor', LIMITS.name);
+  if (ask.key !== undefined) line(ask.key, 'idempotency key', LIMITS.name);
+}
+
+/** Postgres refuses NUL, and half a surrogate pair would not survive UTF-8. */
+export function text(value: string, what: string, bytesMax: number): string {
+  if (value.includes('\0')) throw new TownError('INVALID_INPUT', `${what} contains a NUL character`);
+  if (!value.isWellFormed()) throw new TownError('INVALID_INPUT', `${what} is not valid Unicode (a lone surrogate)`);
+  if (Buffer.byteLength(value) > bytesMax) {
+    throw new TownError('INPUT_TOO_LARGE', `${what} is larger than ${bytesMax} bytes`, {
+      hint: 'keep long text in a file of the repository and name its path here',
+    });
+  }
+  return value;
+}
+
+/** 1 to `max` characters, not only blanks. */
+export function line(value: string, what: string, max: number): string {
+  text(value, what, max * 4);
+  if (value.trim() === '') throw new TownError('INVALID_INPUT', `${what} is empty`);
+  if (value.length > max) throw new TownError('INVALID_INPUT', `${what} is longer than ${max} characters`);
+  return value;
+}
+
+export function label(value: string): string {
+  line(value, 'label', LIMITS.label);
+  if (!/^[^\s,]+$/.test(value)) {
+    throw new TownError('INVALID_INPUT', `label ${JSON.stringify(value)} contains a blank or a comma`);
+  }
+  return value;
+}
+
+export function priority(value: number): number {
+  if (Number.isInteger(value) && value >= 0 && value <= 4) return value;
+  throw new TownError('INVALID_INPUT', `priority ${value} is not one of 0 (most urgent) to 4`);
+}
+
+export function limit(value: number | undefined, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  if (Number.isInteger(value) && value >= 1 && value <= LIMITS.page) return value;
+  throw new TownError('INVALID_INPUT', `limit ${value} is not a whole number from 1 to ${LIMITS.page}`);
+}
+
+/** The JSON text for a column. */
+export function json(value: JsonObject, what: string): string {
+  checkStrings(value, what);
+  return text(JSON.stringify(value), what, LIMITS.metadataBytes);
+}
+
+function checkStrings(value: unknown, what: string): void {
+  if (typeof value === 'string') text(value, what, LIMITS.metadataBytes);
+  else if (typeof value === 'object' && value !== null) {
+    for (const [key, item] of Object.entries(value)) {
+      text(key, what, LIMITS.metadataBytes);
+      checkStrings(item, what);
+    }
+  }
+}
+
+/** Where a page ended: time and id of its last row. Opaque to callers. */
+export interface Cursor {
+  readonly at: Date;
+  readonly id: string;
+}
+
+export function encodeCursor(cursor: Cursor): string {
+  return Buffer.from(JSON.stringify([cursor.at.toISOString(), cursor.id])).toString('base64url');
+}
+
+export function decodeCursor(cursor: string): Cursor {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
+    if (Array.isArray(parts) && typeof parts[0] === 'string' && typeof parts[1] === 'string') {
+      const at = new Date(parts[0]);
+      if (!Number.isNaN(at.getTime()) && !parts[1].includes('\0')) return { at, id: parts[1] };
+    }
+  } catch {
+    // falls through to the refusal below
+  }
+  throw new TownError('INVALID_INPUT', 'the cursor is not one that a list answered', {
+    hint: 'repeat the list without a cursor',
+  });
+}
+
+/** Cuts the one row too many that was asked for, and says where the next page begins. */
+export function pageOf<Row, View>(
+  rows: readonly Row[],
+  size: number,
+  cursorOf: (row: Row) => string,
+  viewOf: (row: Row) => View,
+): { items: View[]; next_cursor: string | null } {
+  const shown = rows.slice(0, size);
+  const last = shown.at(-1);
+  return {
+    items: shown.map(viewOf),
+    next_cursor: rows.length > size && last !== undefined ? cursorOf(last) : null,
+  };
+}

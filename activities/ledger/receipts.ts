@@ -1,0 +1,68 @@
+import { sql, type Kysely, type Selectable } from 'kysely';
+import type { Database } from '../../schema/db/tables';
+import { TownError } from '../../schema/errors';
+import type { Ledger, Receipt } from '../../schema/ledger';
+import { command, record, type Store } from './command';
+import { json, line, LIMITS, text } from './input';
+
+type Row = Selectable<Database['step_receipts']>;
+
+/** Receipts: the one record that a step was closed. Unique by (molecule, step); whoever comes second reads the first. */
+export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'getReceipt'> {
+  return {
+    writeReceipt(ask, input) {
+      const { session } = ask;
+      if (session === undefined) {
+        throw new TownError('FORBIDDEN', 'only the session of an agent may write a receipt', {
+          hint: 'run this inside a session; see: town prime',
+        });
+      }
+      line(input.step, 'step', LIMITS.name);
+      text(input.note, 'note', LIMITS.noteBytes);
+      const output = input.output === null ? null : json(input.output, 'output');
+      return command(store, ask, 'writeReceipt', input, async (unit) => {
+        const { rows } = await sql<Row>`
+          insert into step_receipts (molecule_id, step, agent_id, session_id, incarnation, attempt, outcome, note, commit_id, output)
+          values (${input.molecule_id}, ${input.step}, ${session.agent}, ${input.session_id}, ${session.incarnation}, ${input.attempt},
+            ${input.outcome}, ${input.note}, ${input.commit_id}, ${output}::jsonb)
+          on conflict (molecule_id, step) do nothing returning *`.execute(unit.trx);
+        const written = rows[0];
+        if (written !== undefined) {
+          record(
+            unit,
+            'step_receipt_written',
+            { molecule_id: input.molecule_id, agent_id: session.agent },
+            { step: input.step, attempt: input.attempt, incarnation: session.incarnation, outcome: input.outcome, commit_id: input.commit_id },
+          );
+          return { receipt: receiptOf(written), fresh: true };
+        }
+        const first = await findReceipt(unit.trx, input.molecule_id, input.step);
+        if (first === null) throw new Error(`receipt of ${input.molecule_id} ${input.step} vanished`);
+        return { receipt: first, fresh: false };
+      });
+    },
+    getReceipt: (molecule_id, step) => findReceipt(store.db, molecule_id, step),
+  };
+}
+
+async function findReceipt(db: Kysely<Database>, molecule_id: string, step: string): Promise<Receipt | null> {
+  const { rows } = await sql<Row>`
+    select * from step_receipts where molecule_id = ${molecule_id} and step = ${step}`.execute(db);
+  return rows[0] === undefined ? null : receiptOf(rows[0]);
+}
+
+function receiptOf(row: Row): Receipt {
+  return {
+    molecule_id: row.molecule_id,
+    step: row.step,
+    attempt: row.attempt,
+    session_id: row.session_id,
+    outcome: row.outcome === 'failed' ? 'failed' : 'done',
+    note: row.note,
+    commit_id: row.commit_id,
+    output: row.output,
+    agent_id: row.agent_id,
+    incarnation: row.incarnation,
+    at: row.at.toISOString(),
+  };
+}

@@ -1,0 +1,74 @@
+import { sql, type Kysely, type Selectable } from 'kysely';
+import type { Database } from '../../schema/db/tables';
+import { TownError } from '../../schema/errors';
+import { parseName, type RigId } from '../../schema/ids';
+import type { Ledger } from '../../schema/ledger';
+import type { RigView } from '../../schema/views';
+import { command, record, type Store } from './command';
+import { json, line } from './input';
+
+type RigRow = Selectable<Database['rigs']>;
+/** The prefix of tasks that belong to no rig. */
+export const TOWN_PREFIX = 'hq';
+
+export function rigCommands(store: Store): Pick<Ledger, 'addRig' | 'listRigs' | 'getRig'> {
+  return {
+    addRig(ask, rig) {
+      parseName(rig.id, 'rig');
+      parseName(rig.prefix, 'prefix');
+      line(rig.path, 'path', 4_096);
+      line(rig.default_branch, 'default branch', 200);
+      if (!Number.isInteger(rig.workers_max) || rig.workers_max < 0 || rig.workers_max > 10_000) {
+        throw new TownError('INVALID_INPUT', `workers_max ${rig.workers_max} is not a whole number from 0 to 10000`);
+      }
+      const runtime = json({ ...rig.runtime }, 'runtime');
+      return command(store, ask, 'addRig', rig, async (unit) => {
+        const { rows } = await sql<RigRow>`
+          insert into rigs (id, prefix, path, default_branch, workers_max, runtime, default_formula)
+          select ${rig.id}, ${rig.prefix}, ${rig.path}, ${rig.default_branch}, ${rig.workers_max}, ${runtime}::jsonb,
+            ${rig.default_formula ?? null}
+          where ${rig.prefix} <> ${TOWN_PREFIX}
+          on conflict do nothing returning *`.execute(unit.trx);
+        const added = rows[0];
+        if (added === undefined) {
+          throw new TownError('ALREADY_EXISTS', `a rig ${rig.id} exists, or the prefix ${rig.prefix} is taken`, {
+            hint: 'see: town rig list',
+          });
+        }
+        const view = rigView(added);
+        record(unit, 'rig_added', { rig_id: rig.id }, { after: { ...view } });
+        return view;
+      });
+    },
+    async listRigs() {
+      const { rows } = await sql<RigRow>`select * from rigs order by id`.execute(store.db);
+      return rows.map(rigView);
+    },
+    getRig: async (id) => rigView(await findRig(store.db, id)),
+  };
+}
+
+/** @throws NOT_FOUND */
+export async function findRig(db: Kysely<Database>, id: RigId): Promise<RigRow> {
+  const { rows } = await sql<RigRow>`select * from rigs where id = ${id}`.execute(db);
+  const rig = rows[0];
+  if (rig === undefined) throw new TownError('NOT_FOUND', `there is no rig ${id}`, { hint: 'see: town rig list' });
+  return rig;
+}
+
+export async function prefixOf(db: Kysely<Database>, rig: RigId | null): Promise<string> {
+  return rig === null ? TOWN_PREFIX : (await findRig(db, rig)).prefix;
+}
+
+function rigView(row: RigRow): RigView {
+  return {
+    id: row.id,
+    prefix: row.prefix,
+    path: row.path,
+    default_branch: row.default_branch,
+    workers_max: row.workers_max,
+    runtime: row.runtime,
+    default_formula: row.default_formula,
+    created_at: row.created_at.toISOString(),
+  };
+}

@@ -1,0 +1,79 @@
+import { sql, type Kysely, type RawBuilder, type Selectable, type Transaction } from 'kysely';
+import type { Database } from '../../schema/db/tables';
+import { TownError } from '../../schema/errors';
+import type { TaskId } from '../../schema/ids';
+import type { TaskStatus } from '../../schema/task/status';
+import type { TaskView } from '../../schema/views';
+
+export type TaskRow = Omit<Selectable<Database['tasks']>, 'status'> & { status: TaskStatus };
+export type TaskWithMore = TaskRow & { labels: string[]; convoy_id: string | null; hook_id: string | null };
+
+/** What a view needs beside the columns of `t`. */
+const MORE = sql`
+  coalesce((select array_agg(l.label order by l.label) from labels l where l.task_id = t.id), '{}') as labels,
+  (select m.convoy_id from convoy_members m where m.task_id = t.id order by m.added_at desc, m.convoy_id limit 1) as convoy_id,
+  (select i.agent_id from hook_items i where i.agent_id = t.assigned_agent_id and i.molecule_id = t.molecule_id limit 1) as hook_id`;
+
+/** `tail` is the part from `where` on, about the table `tasks`; the order is kept. */
+export async function selectTasks(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<TaskWithMore[]> {
+  const { rows } = await sql<TaskWithMore>`
+    select t.*, ${MORE} from (select *, row_number() over () as place from (select * from tasks ${tail}) found) t
+    order by t.place`.execute(db);
+  return rows;
+}
+
+/** @throws NOT_FOUND */
+export async function findTask(db: Kysely<Database>, id: TaskId): Promise<TaskWithMore> {
+  return (await selectTasks(db, sql`where id = ${id}`))[0] ?? noTask(id);
+}
+
+export async function viewTask(db: Kysely<Database>, id: TaskId): Promise<TaskView> {
+  return taskView(await findTask(db, id));
+}
+
+/** The row, locked until the transaction ends. @throws NOT_FOUND */
+export async function lockTask(trx: Transaction<Database>, id: TaskId): Promise<TaskRow> {
+  const { rows } = await sql<TaskRow>`select * from tasks where id = ${id} for no key update`.execute(trx);
+  return rows[0] ?? noTask(id);
+}
+
+/** The row together with the tasks it blocks, all locked in the order of their ids. @throws NOT_FOUND */
+export async function lockTaskWithDependants(trx: Transaction<Database>, id: TaskId): Promise<TaskRow> {
+  const { rows } = await sql<TaskRow>`
+    select * from tasks
+    where id = ${id} or id in (select task_id from task_dependencies where depends_on_id = ${id} and type = 'blocks')
+    order by id for no key update`.execute(trx);
+  return rows.find((row) => row.id === id) ?? noTask(id);
+}
+
+export function taskView(row: TaskWithMore): TaskView {
+  return {
+    id: row.id,
+    title: row.title,
+    description: row.description,
+    type: row.type,
+    status: row.status,
+    priority: row.priority,
+    rig_id: row.rig_id,
+    assigned_agent_id: row.assigned_agent_id,
+    hook_id: row.hook_id,
+    convoy_id: row.convoy_id,
+    parent_id: row.parent_id,
+    molecule_id: row.molecule_id,
+    open_blockers: row.open_blockers,
+    labels: row.labels,
+    acceptance: row.acceptance,
+    metadata: row.metadata,
+    created_by: row.created_by,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+    completed_at: row.completed_at?.toISOString() ?? null,
+    outcome: row.outcome,
+    close_reason: row.close_reason,
+  };
+}
+
+export function noTask(id: TaskId): never {
+  throw new TownError('NOT_FOUND', `there is no task ${id}`, { hint: 'see: town task list' });
+}
+

@@ -1,0 +1,519 @@
+/* The desk of an agent host: where the server's attempts (performStep) meet the sessions' calls (hook, step close).
+ *
+ * An attempt waits here until its step has a receipt. A close joins the one job of (molecule, step, attempt): checks, receipt.
+ * The receipt is the truth: whoever finds one, answers it. So a host, a server or an answer may get lost at any point, and
+ * the step is still closed exactly once. */
+import { join } from 'node:path';
+import { ApplicationFailure } from '@temporalio/common';
+import type { CloseAnswer, CloseStep, DeskCaller, HookDesk } from '../../schema/desk';
+import { ERROR_CODES, TownError, type ErrorCode } from '../../schema/errors';
+import type { AgentAddress, MoleculeId } from '../../schema/ids';
+import type { Ledger, Receipt } from '../../schema/ledger';
+import type { PerformStep, StepResult } from '../../schema/runs';
+import type { Timings } from '../../schema/timings';
+import type { StepBrief } from '../../schema/views';
+import type { Worktrees } from '../worktree/git-worktree';
+import { createBell } from './bell';
+import { runChecks } from './checks';
+import { hashToken, type LiveSession, type SessionEnd, type Sessions } from './sessions';
+import { isOver, type StepState, type StepStates } from './step-states';
+import type { AttemptTokens } from './tokens';
+
+export interface Desk extends HookDesk {
+  /** One attempt at a step; settles with its receipt or fails with a reason that the molecule knows.
+   *  @throws ApplicationFailure SESSION_LOST, ENDED_EARLY, SESSION_UNSTARTABLE (counted), STEP_RESOLVED, HOST_DETACHED */
+  performStep(request: PerformStep, activity: Attempt): Promise<StepResult>;
+  /** Fails the attempts of these agents (null: all) with HOST_DETACHED; their sessions go on. */
+  detach(agents: readonly AgentAddress[] | null, why: string): void;
+}
+/** What the desk needs of the activity that carries an attempt. */
+export interface Attempt {
+  readonly taskToken: Uint8Array;
+  readonly signal: AbortSignal;
+  heartbeat(): void;
+  /** Whether the run itself asked for the end (and not the worker's shutdown or a server that lost the attempt). */
+  cancelRequested(): boolean;
+}
+export interface DeskOptions {
+  readonly ledger: Pick<
+    Ledger,
+    'getReceipt' | 'writeReceipt' | 'brief' | 'sessionByToken' | 'seen' | 'getAgent' | 'getRig'
+  >;
+  readonly sessions: Sessions;
+  readonly worktrees: Worktrees;
+  readonly states: StepStates;
+  readonly tokens: AttemptTokens;
+  readonly held: () => readonly AgentAddress[];
+  /** Tries to get the lease of agents that nobody serves. */
+  readonly refreshHeld: () => Promise<void>;
+  readonly timings: Timings;
+  /** Folder for `<molecule>.<step>.<attempt>.log` of acceptance checks. */
+  readonly checkLogs: string;
+  /** Environment of acceptance checks. */
+  readonly checkEnv: NodeJS.ProcessEnv;
+  readonly log: (line: string) => void;
+  readonly checkTimeoutMs?: number;
+  /** How long a close waits for an attempt that is not here yet (the host was just started again). */
+  readonly attemptWaitMs?: number;
+  readonly projectionWaitMs?: number;
+}
+
+/** An attempt in flight. */
+interface Work {
+  readonly request: PerformStep;
+  readonly activity: Attempt;
+  readonly outcome: PromiseWithResolvers<StepResult>;
+  over: boolean;
+  session: LiveSession | null;
+  brief: StepBrief | null;
+  /** The session has been given the brief. */
+  delivered: boolean;
+  job: Promise<Receipt> | null;
+  /** Pending look at the projection. */
+  look: NodeJS.Timeout | null;
+}
+
+/** How often a wait looks by itself, should a notification get lost. */
+const POLL_MS = 1_000;
+/** A step usually ends within 20 ms of a change of its molecule: only what lasts longer is worth a query. */
+const LOOK_AFTER_MS = 50;
+const SEEN_EVERY_MS = 5_000;
+
+export function createDesk(options: DeskOptions): Desk {
+  const { ledger, sessions, states, tokens, log, timings } = options;
+  const works = new Map<AgentAddress, Work>();
+  const lastSeen = new Map<AgentAddress, number>();
+  const bell = createBell();
+
+  states.onChange((molecules) => {
+    for (const work of works.values()) {
+      if (molecules.length === 0 || molecules.includes(work.request.molecule_id)) lookSoon(work);
+    }
+  });
+
+  // ---- attempts
+
+  function settle(work: Work, result: StepResult | ApplicationFailure): void {
+    if (work.over) return;
+    work.over = true;
+    if (work.look !== null) clearTimeout(work.look);
+    if (works.get(work.request.agent) === work) works.delete(work.request.agent);
+    if (result instanceof ApplicationFailure) work.outcome.reject(result);
+    else work.outcome.resolve(result);
+  }
+
+  async function perform(work: Work): Promise<void> {
+    const { request } = work;
+    const [receipt, brief] = await Promise.all([
+      persist(work, () => ledger.getReceipt(request.molecule_id, request.step)),
+      persist(work, () => ledger.brief(request.molecule_id, request.step)),
+    ]);
+    if (receipt !== null && receipt !== GONE) return settle(work, resultOf(receipt));
+    if (brief === GONE) return;
+    for (;;) {
+      const found = await sessionFor(work);
+      if (found === GONE || work.over) return;
+      const { session, fresh } = found;
+      work.session = session;
+      work.delivered = false;
+      work.brief = {
+        ...brief,
+        attempt: request.attempt,
+        dispatch: request.dispatch,
+        worktree: session.worktree,
+        branch: session.branch,
+        resumed: brief.resumed || request.attempt > 1 || (fresh && session.resumed),
+      };
+      bell.ring();
+      if (fresh) work.activity.heartbeat();
+      const end = await endOf(session, work);
+      if (end === GONE) return;
+      await work.job?.catch(() => undefined);
+      const written = await persist(work, () => ledger.getReceipt(request.molecule_id, request.step));
+      if (written === GONE) return;
+      if (written !== null) return settle(work, resultOf(written));
+      // A session that was there before and ended well without having seen the step had simply run out of work.
+      if (end.kind === 'replaced' || (end.kind === 'exited' && end.code === 0 && !fresh && !work.delivered)) continue;
+      return settle(work, lossOf(session, end));
+    }
+  }
+
+  /** The session for the attempt; waits for one to be attached where the agent's sessions are external. */
+  async function sessionFor(work: Work): Promise<{ session: LiveSession; fresh: boolean } | typeof GONE> {
+    for (;;) {
+      const { agent } = work.request;
+      const attached = new Promise<void>((done) => {
+        const off = sessions.onAttached((who) => {
+          if (who !== agent) return;
+          off();
+          done();
+        });
+        void work.outcome.promise.then(off, off).then(() => done());
+      });
+      const found = await persist(work, () => sessions.ensure(work.request));
+      if (found !== null) return found;
+      await attached;
+      if (work.over) return GONE;
+    }
+  }
+
+  function endOf(session: LiveSession, work: Work): Promise<SessionEnd | typeof GONE> {
+    return new Promise((done) => {
+      const off = session.onEnd(done);
+      const leave = () => {
+        off();
+        done(GONE);
+      };
+      work.outcome.promise.then(leave, leave);
+    });
+  }
+
+  /** Repeats what fails for reasons that pass (database away, rows not projected yet) while the attempt lasts. */
+  async function persist<Result>(work: Work, ask: () => Promise<Result>): Promise<Result | typeof GONE> {
+    for (let pauseMs = 20; !work.over; pauseMs = Math.min(2 * pauseMs, 2_000)) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (error instanceof TownError && !passes(error.code)) throw error;
+        if (pauseMs > 300) log(`${work.request.agent}: step ${work.request.step} waits: ${String(error)}`);
+        await Promise.race([bell.wait(pauseMs), work.outcome.promise.catch(() => undefined)]);
+      }
+    }
+    return GONE;
+  }
+
+  /** The run may have been told by a person that the step is done, or that all is cancelled. */
+  function lookSoon(work: Work): void {
+    if (work.over || work.look !== null) return;
+    work.look = setTimeout(() => {
+      work.look = null;
+      void stopIfResolved(work).catch((error: unknown) => log(`${work.request.agent}: ${String(error)}`));
+    }, LOOK_AFTER_MS);
+    work.look.unref();
+  }
+
+  async function stopIfResolved(work: Work): Promise<boolean> {
+    const { molecule_id, step, agent } = work.request;
+    const state = await states.read(molecule_id, step);
+    if (work.over) return true;
+    if (state === null || !(state.step_status === 'closed' || isOver(state.molecule_status))) return false;
+    const receipt = await ledger.getReceipt(molecule_id, step);
+    if (receipt !== null) {
+      settle(work, resultOf(receipt));
+      return true;
+    }
+    if (work.over) return true;
+    // The session goes first: the molecule's next step must not find it.
+    await sessions.stop(agent, `step ${step} of ${molecule_id} was resolved by somebody else`);
+    settle(work, failure('STEP_RESOLVED', `step ${step} was resolved by somebody else`));
+    return true;
+  }
+
+  async function cancelled(work: Work): Promise<void> {
+    const until = Date.now() + 1_000;
+    do {
+      if (await stopIfResolved(work).catch(() => false)) return;
+      if (!work.activity.cancelRequested()) break; // shutdown, or the server does not know the attempt: leave the session alone
+      await bell.wait(LOOK_AFTER_MS);
+    } while (Date.now() < until);
+    settle(work, failure('HOST_DETACHED', 'the attempt was withdrawn; the session goes on'));
+  }
+
+  // ---- calls of sessions
+
+  /** What the agent works on, once its session may know. */
+  function briefFor(caller: DeskCaller): StepBrief | null {
+    const work = works.get(caller.agent);
+    if (work?.brief == null || work.session?.incarnation !== caller.incarnation) return null;
+    return work.brief;
+  }
+
+  function deliver(caller: DeskCaller, brief: StepBrief | null): StepBrief | null {
+    const work = works.get(caller.agent);
+    if (brief !== null && work?.brief === brief) work.delivered = true;
+    return brief;
+  }
+
+  /** The attempt that a close is about. Null: there is a receipt already, or none will come. */
+  async function workFor(caller: DeskCaller, close: CloseStep): Promise<Work | Receipt> {
+    const ready = match(caller, close);
+    if (ready !== null) return ready;
+    const molecule_id = close.molecule_id ?? moleculeOf(close.step) ?? sessions.live(caller.agent)?.molecule_id ?? null;
+    const step = close.step === null ? null : stepName(close.step);
+    if (molecule_id !== null && step !== null) {
+      const receipt = await ledger.getReceipt(molecule_id, step);
+      if (receipt !== null) return receipt;
+      refuseForeign(caller, molecule_id, step, await states.read(molecule_id, step));
+    }
+    const other = works.get(caller.agent);
+    if (other?.brief != null && other.session?.incarnation === caller.incarnation) throw notOnHook(caller, close, other);
+    // The host was just started again, or the step is on its way.
+    const work = await bell.until(() => match(caller, close), options.attemptWaitMs ?? 15_000);
+    if (work !== null) return work;
+    throw notOnHook(caller, close, works.get(caller.agent) ?? null);
+  }
+
+  function match(caller: DeskCaller, close: CloseStep): Work | null {
+    const work = works.get(caller.agent);
+    if (work?.brief == null || work.session?.incarnation !== caller.incarnation) return null;
+    const { molecule_id, step } = work.request;
+    if (close.molecule_id !== null && close.molecule_id !== molecule_id) return null;
+    if (close.step !== null && close.step !== step && close.step !== work.brief.step_id) return null;
+    return work;
+  }
+
+  function job(work: Work, caller: DeskCaller, close: CloseStep): Promise<Receipt> {
+    work.job ??= closeOnce(work, caller, close).catch((error: unknown) => {
+      work.job = null; // refused: it can be asked for again
+      throw error;
+    });
+    return work.job;
+  }
+
+  async function closeOnce(work: Work, caller: DeskCaller, close: CloseStep): Promise<Receipt> {
+    const { molecule_id, step, attempt } = work.request;
+    const worktree = work.session?.worktree ?? null;
+    const commit_id = worktree === null ? close.commit_id : await commitOf(worktree, close.commit_id);
+    const checks = work.brief?.checks ?? [];
+    if (close.outcome === 'done' && checks.length > 0) {
+      if (worktree === null || commit_id === null) {
+        throw new TownError('CHECKS_FAILED', `step ${step} has acceptance checks, and there is no commit to run them on`, {
+          hint: 'commit the work in the worktree, then close the step again',
+        });
+      }
+      await runChecks(options.worktrees, {
+        checks,
+        worktree,
+        commit: commit_id,
+        logFile: join(options.checkLogs, `${encodeURIComponent(`${molecule_id}.${step}.${attempt}`)}.log`),
+        timeoutMs: options.checkTimeoutMs ?? 10 * 60_000,
+        env: options.checkEnv,
+      });
+    }
+    const { agent, incarnation, session_id } = caller;
+    const { receipt } = await ledger.writeReceipt(
+      { actor: agent, session: { agent, incarnation } },
+      { molecule_id, step, attempt, session_id, outcome: close.outcome, note: close.note, commit_id, output: close.output },
+    );
+    settle(work, resultOf(receipt));
+    return receipt;
+  }
+
+  function commitOf(worktree: string, commit: string | null): Promise<string | null> {
+    return commit === null ? options.worktrees.head(worktree) : options.worktrees.resolveCommit(worktree, commit);
+  }
+
+  /** After the receipt: until the projection shows the close, and until the next step is there. One wait for both. */
+  async function afterClose(
+    caller: DeskCaller,
+    receipt: Receipt,
+    already: boolean,
+    nextWaitMs: number,
+  ): Promise<{ projected: boolean; next: StepBrief | null }> {
+    const { molecule_id, step } = receipt;
+    const start = Date.now();
+    const projectionUntil = start + (options.projectionWaitMs ?? 10_000);
+    const nextUntil = start + nextWaitMs;
+    const external = sessions.live(caller.agent)?.preset === 'external';
+    const nextBrief = (): StepBrief | null => {
+      const brief = briefFor(caller);
+      if (brief === null || (brief.molecule_id === molecule_id && brief.step === step)) return null;
+      return external || brief.molecule_id === molecule_id ? brief : null;
+    };
+    let projected = false;
+    let over = false;
+    let stale = already; // right after the receipt there is nothing to be seen yet
+    const off = states.onChange((molecules) => {
+      if (molecules.length > 0 && !molecules.includes(molecule_id)) return;
+      stale = true;
+      bell.ring();
+    });
+    try {
+      for (;;) {
+        const next = nextBrief();
+        if (stale && !(projected && (next !== null || over))) {
+          stale = false;
+          const state = await states.read(molecule_id, step);
+          projected ||= state?.step_status === 'closed';
+          over = state !== null && isOver(state.molecule_status);
+          continue;
+        }
+        const now = Date.now();
+        const waits = [projected ? 0 : projectionUntil - now, next !== null || over ? 0 : nextUntil - now];
+        const left = Math.max(...waits);
+        if (left <= 0) return { projected, next: deliver(caller, next) };
+        if (!(await bell.wait(Math.min(left, POLL_MS)))) stale = true;
+      }
+    } finally {
+      off();
+    }
+  }
+
+  function called(agent: AgentAddress): void {
+    sessions.touch(agent);
+    const now = Date.now();
+    if (now - (lastSeen.get(agent) ?? 0) < SEEN_EVERY_MS) return;
+    lastSeen.set(agent, now);
+    void ledger.seen(agent).catch((error: unknown) => log(`${agent}: ${String(error)}`));
+  }
+
+  return {
+    async performStep(request, activity) {
+      const { agent } = request;
+      const work: Work = {
+        request,
+        activity,
+        outcome: Promise.withResolvers<StepResult>(),
+        over: false,
+        session: null,
+        brief: null,
+        delivered: false,
+        job: null,
+        look: null,
+      };
+      const former = works.get(agent);
+      if (former !== undefined) settle(former, failure('HOST_DETACHED', 'a later attempt has come'));
+      works.set(agent, work);
+      tokens.save(agent, activity.taskToken, request);
+      const beat = setInterval(
+        () => {
+          if (!work.over) activity.heartbeat();
+        },
+        Math.max(20, Math.min(1_000, timings.heartbeatTimeoutMs / 5)),
+      );
+      const onAbort = () => void cancelled(work);
+      activity.signal.addEventListener('abort', onAbort, { once: true });
+      if (activity.signal.aborted) onAbort();
+      perform(work).catch((error: unknown) => settle(work, refusalOf(error)));
+      try {
+        return await work.outcome.promise;
+      } finally {
+        clearInterval(beat);
+        activity.signal.removeEventListener('abort', onAbort);
+        if (!works.has(agent)) tokens.remove(agent);
+      }
+    },
+
+    detach(agents, why) {
+      for (const work of works.values()) {
+        if (agents === null || agents.includes(work.request.agent)) settle(work, failure('HOST_DETACHED', why));
+      }
+    },
+
+    async authenticate(token) {
+      const token_hash = hashToken(token);
+      const row = await ledger.sessionByToken(token_hash);
+      if (row === null) {
+        throw new TownError('UNAUTHORIZED', 'this session token is not known here', { hint: 'see: town session list' });
+      }
+      if (row.status === 'ended') {
+        throw new TownError('STALE_SESSION', `this session of ${row.agent_id} (incarnation ${row.incarnation}) is over`, {
+          hint: 'stop working here: a later session of this agent has the hook now, or its work is finished',
+          details: { agent: row.agent_id, incarnation: row.incarnation, reason: row.end_reason },
+        });
+      }
+      called(row.agent_id);
+      return {
+        agent: row.agent_id,
+        session_id: row.id,
+        incarnation: row.incarnation,
+        worktree: row.worktree,
+      };
+    },
+
+    async current(caller, wait_ms) {
+      return deliver(caller, await bell.until(() => briefFor(caller), wait_ms));
+    },
+
+    async closeStep(caller, close): Promise<CloseAnswer> {
+      const found = await workFor(caller, close);
+      const already = !('request' in found);
+      if (already && found.agent_id !== caller.agent) throw notHolder(caller, found.molecule_id, found.agent_id);
+      const receipt = already ? found : await job(found, caller, close);
+      const { molecule_id, step, outcome } = receipt;
+      const { projected, next } = await afterClose(caller, receipt, already, close.next_wait_ms);
+      return { molecule_id, step, outcome, projected, already, next };
+    },
+
+    held: () => options.held(),
+
+    async attach(agent, worktree, actor) {
+      if (!options.held().includes(agent)) await options.refreshHeld();
+      if (!options.held().includes(agent)) {
+        throw new TownError('UNAVAILABLE', `the hook of ${agent} is served by another host, or not at all`, {
+          hint: `see: town agent show ${agent}`,
+        });
+      }
+      return sessions.attach(agent, worktree, actor);
+    },
+  };
+}
+
+const GONE = Symbol('the attempt is over');
+
+function resultOf(receipt: Receipt): StepResult {
+  const { outcome, note, commit_id, incarnation, agent_id } = receipt;
+  return { outcome, note, commit_id, incarnation, agent: agent_id };
+}
+
+function failure(type: ErrorCode, message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type, nonRetryable: true, message });
+}
+
+function lossOf(session: LiveSession, end: SessionEnd): ApplicationFailure {
+  const who = `session ${session.id} of ${session.agent}`;
+  if (end.kind === 'unstartable') return failure('SESSION_UNSTARTABLE', `${who} could not be started: ${end.reason}`);
+  if (end.kind === 'stopped') return failure('HOST_DETACHED', `${who} was stopped: ${end.reason}`);
+  if (end.code === 0) return failure('ENDED_EARLY', `${who} ended without closing the step`);
+  return failure('SESSION_LOST', `${who} was lost: ${end.reason}`);
+}
+
+/** What the molecule is told when the attempt could not even begin. */
+function refusalOf(error: unknown): ApplicationFailure {
+  if (error instanceof ApplicationFailure) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return failure('SESSION_UNSTARTABLE', message);
+}
+
+/** Errors that go away without anybody changing the work. NOT_FOUND: the molecule's first rows are written while its first step starts. */
+function passes(code: ErrorCode): boolean {
+  return code === 'NOT_FOUND' || ERROR_CODES[code].http === 503;
+}
+
+/** `acme-k3f9a.run-tests` → `run-tests`; a plain name stays. */
+function stepName(step: string): string {
+  return /^[a-z0-9-]+-[a-z0-9]+(?:\.[0-9]+)*\.([a-z].*)$/.exec(step)?.[1] ?? step;
+}
+
+/** A step's id names the root task, not the molecule. */
+function moleculeOf(_step: string | null): MoleculeId | null {
+  return null;
+}
+
+function refuseForeign(caller: DeskCaller, molecule_id: MoleculeId, step: string, state: StepState | null): void {
+  if (state === null) return;
+  if (state.step_status === 'closed' || isOver(state.molecule_status)) {
+    throw new TownError('WRONG_STATE', `step ${step} of ${molecule_id} is closed (${state.outcome ?? state.molecule_status})`, {
+      hint: 'see the step on your hook: town hook',
+    });
+  }
+  if (state.agent_id !== null && state.agent_id !== caller.agent) throw notHolder(caller, molecule_id, state.agent_id);
+}
+
+function notHolder(caller: DeskCaller, molecule_id: MoleculeId, holder: AgentAddress): TownError {
+  return new TownError('NOT_HOLDER', `${molecule_id} is on the hook of ${holder}, not of ${caller.agent}`, {
+    hint: 'see the step on your hook: town hook',
+    details: { holder },
+  });
+}
+
+function notOnHook(caller: DeskCaller, close: CloseStep, work: Work | null): TownError {
+  const named = [close.step ?? 'a step', close.molecule_id].filter((part) => part !== null).join(' of ');
+  const foreign = close.molecule_id !== null && work !== null && work.request.molecule_id !== close.molecule_id;
+  const hook = work === null ? 'nothing is' : `step ${work.request.step} of ${work.request.molecule_id} is`;
+  return new TownError(
+    foreign ? 'NOT_HOLDER' : 'WRONG_STATE',
+    `${named} is not on the hook of ${caller.agent}: ${hook}`,
+    { hint: 'see the step on your hook: town hook' },
+  );
+}

@@ -1,0 +1,328 @@
+import { readFileSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { PolicyPort } from '../../activities/policy/policy';
+import type { Features } from '../../schema/config';
+import type { DeskCaller, HookDesk } from '../../schema/desk';
+import { TownError } from '../../schema/errors';
+import type { Recipe } from '../../schema/formula/recipe';
+import { singleStepRecipe } from '../../schema/formula/single-step';
+import { parseAgentAddress, runId, type AgentAddress, type MoleculeId, type RigId, type TaskId } from '../../schema/ids';
+import type { JsonObject } from '../../schema/json';
+import type { Ask, ConvoyInput, Ledger, RigInput, SlingTarget } from '../../schema/ledger';
+import type { DispatchQuestion } from '../../schema/policy';
+import type { AgentView, ConvoyView, RigView, StepView, TaskView } from '../../schema/views';
+import { createFormulaShelf, sha256, type FormulaShelf } from './formulas';
+
+/**
+ * Everything a person or an agent can ask of a town. The command line, the socket and the HTTP API are three ways to it.
+ * What the ledger answers alone is the ledger's own method; the rest joins formulas, policy and ledger into one request.
+ */
+export interface TownClient extends Straight {
+  readonly formulas: FormulaShelf;
+  /** Null where no agent host runs in this process. */
+  readonly desk: HookDesk | null;
+
+  /** `addRig` with what the repository itself can tell. @throws INVALID_INPUT when `path` is no git repository */
+  addRepository(ask: Ask, rig: Omit<RigInput, 'default_branch'> & { default_branch: string | null }): Promise<RigView>;
+  /** Path of a rig's repository; null for no rig. */
+  rigPath(id: RigId | undefined): Promise<string | null>;
+  /** An agent's address or a rig's id. */
+  readTarget(text: string): SlingTarget;
+
+  /** Gives a task to an agent or a rig: recipe, policy decision, then one command of the ledger.
+   *  @throws POLICY_DENIED with the reasons, FORMULA_INVALID, FORMULA_VARIABLES, WRONG_STATE, OPEN_BLOCKERS */
+  sling(ask: Ask, wish: SlingWish): Promise<Slung>;
+  /** Makes the root task of a formula; with a target it is slung at once. */
+  pour(ask: Ask, wish: PourWish): Promise<{ task: TaskView; molecule_id: MoleculeId | null }>;
+  /** Takes up to `count` ready tasks of a rig onto one's own hook. Fewer, also none, is no error. */
+  claim(ask: Ask, wish: { agent: AgentAddress; rig_id: RigId; count: number }): Promise<Slung[]>;
+  /** A convoy of tasks, or of the one task that a formula is poured into when no tasks are named. */
+  openConvoy(ask: Ask, wish: ConvoyInput & { readonly vars: Readonly<Record<string, string>> }): Promise<ConvoyView>;
+
+  /** Back to the queue, the molecule is kept. */
+  requeue(ask: Ask, agent: AgentAddress, wish: { molecule_id: MoleculeId; reason: string }): Promise<{ n: number }>;
+  /** The agent may stop with work on its hook. */
+  release(ask: Ask, agent: AgentAddress, reason: string): Promise<{ n: number }>;
+  /** An operator ends a step. */
+  resolveStep(
+    ask: Ask,
+    molecule_id: MoleculeId,
+    wish: { step: string; outcome: 'done' | 'failed' | 'skipped'; reason: string },
+  ): Promise<{ n: number }>;
+  /** Steps that are due or being worked on. */
+  nextSteps(molecule_id: MoleculeId): Promise<StepView[]>;
+  /** Builds the projection anew from stored events and compares. @throws UNAVAILABLE outside the service */
+  rebuildProjection(): Promise<JsonObject>;
+}
+
+const STRAIGHT = [
+  'addRig', 'listRigs', 'getRig', 'createTask', 'updateTask', 'closeTask', 'addNote', 'addDependency', 'removeDependency', 'getTask',
+  'listTasks', 'readyTasks', 'unassignTask', 'addToConvoy', 'setConvoyStatus', 'getConvoy', 'listConvoys', 'addAgent', 'getAgent',
+  'listAgents', 'listSessions', 'listEvents', 'verifyAudit', 'getMolecule', 'listMolecules', 'hook', 'brief', 'getReceipt',
+] as const satisfies readonly (keyof Ledger)[];
+type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
+
+export interface RecipeWish {
+  /** Null: the rig's default formula, or a single step where it has none. */
+  readonly formula: string | null;
+  readonly vars: Readonly<Record<string, string>>;
+  /** A single step, whatever the rig's default is. */
+  readonly bare: boolean;
+}
+export interface SlingWish extends RecipeWish {
+  readonly task_id: TaskId;
+  readonly target: SlingTarget;
+  /** Take over a task that is in progress. */
+  readonly resume: boolean;
+}
+export interface PourWish {
+  readonly formula: string;
+  readonly vars: Readonly<Record<string, string>>;
+  readonly rig_id: RigId;
+  readonly title: string | undefined;
+  readonly priority: number | undefined;
+  readonly target: SlingTarget | null;
+}
+export interface Slung {
+  readonly task: TaskView;
+  readonly molecule_id: MoleculeId;
+  readonly target: string;
+  readonly formula: string;
+  readonly decision_id: string;
+}
+
+export interface TownParts {
+  readonly ledger: Ledger;
+  readonly policy: PolicyPort;
+  readonly desk: HookDesk | null;
+  readonly features: Features;
+  /** Root of the town. */
+  readonly root: string;
+  /** Folder of formulas shipped with the town. */
+  readonly builtInFormulas: string;
+  /** Absent: `~/.steeltown/formulas`. */
+  readonly userFormulas?: string;
+  readonly rebuild: (() => Promise<JsonObject>) | null;
+}
+
+export function createTownClient(parts: TownParts): TownClient {
+  const { ledger, policy, desk, features } = parts;
+  const formulas = createFormulaShelf({
+    town: join(parts.root, 'formulas'),
+    user: parts.userFormulas ?? join(homedir(), '.steeltown', 'formulas'),
+    builtIn: parts.builtInFormulas,
+  });
+
+  const rigPath = async (id: RigId | undefined) => (id === undefined ? null : (await ledger.getRig(id)).path);
+
+  async function rigOf(target: SlingTarget): Promise<RigView> {
+    if (target.kind === 'rig') return await ledger.getRig(target.id);
+    const { rig_id } = await ledger.getAgent(target.id);
+    if (rig_id !== null) return await ledger.getRig(rig_id);
+    throw new TownError('INVALID_INPUT', `${target.id} belongs to no rig, so it has no place to work`, {
+      hint: 'name an agent of a rig; see: town agent list',
+    });
+  }
+
+  function chooseRecipe(task: TaskView, rig: RigView, { formula, vars, bare }: RecipeWish): Recipe {
+    const name = bare ? null : (formula ?? rig.default_formula);
+    if (name === null) return singleStepRecipe(task, sha256);
+    // What every task can fill in, for formulas that ask for it.
+    const known: Record<string, string> = { task: task.id, issue: task.id, title: task.title, description: task.description };
+    const declared = formulas.variables(name, rig.path);
+    const filled = Object.fromEntries(Object.entries(known).filter(([variable]) => declared.includes(variable)));
+    return formulas.cook(name, { ...filled, ...vars }, rig.path).recipe;
+  }
+
+  /** Answers the id of the decision. @throws POLICY_DENIED */
+  async function decide(ask: Ask, task: DispatchQuestion['task'], target: SlingTarget, rig: RigView): Promise<string> {
+    const agents = await ledger.listAgents({ rig_id: rig.id });
+    const question: DispatchQuestion = {
+      action: 'dispatch',
+      actor: { kind: actorKind(ask.actor), name: ask.actor },
+      task,
+      target: target.id,
+      automatic: false,
+      features: { automatic_dispatch: features.automatic_dispatch },
+      rig: {
+        id: rig.id,
+        workers_max: rig.workers_max,
+        workers_busy: agents.filter((agent: AgentView) => agent.current !== null).length,
+      },
+    };
+    const ruling = await policy.decide(question);
+    const id = await ledger.recordDecision({
+      action: question.action,
+      actor: ask.actor,
+      allow: ruling.allow,
+      reasons: ruling.reasons,
+      question: question as unknown as JsonObject, // plain JSON by its type
+      input_digest: ruling.inputDigest,
+      policy_hash: ruling.policyHash,
+    });
+    if (ruling.allow) return id;
+    const code = ruling.reasons.some((reason) => reason.startsWith('POLICY_UNAVAILABLE')) ? 'POLICY_UNAVAILABLE' : 'POLICY_DENIED';
+    throw new TownError(code, `${task.id} may not go to ${target.id}: ${ruling.reasons.join('; ')}`, {
+      hint: 'ask the person who runs this town; the rules are in its policies folder',
+      details: { decision_id: id, reasons: ruling.reasons },
+    });
+  }
+
+  async function sling(ask: Ask, wish: SlingWish): Promise<Slung> {
+    const [task, rig] = await Promise.all([ledger.getTask(wish.task_id), rigOf(wish.target)]);
+    const recipe = chooseRecipe(task, rig, wish);
+    const decision_id = await decide(ask, factsOf(task, rig), wish.target, rig);
+    const { task: slung, molecule_id } = await ledger.sling(ask, {
+      task_id: task.id,
+      target: wish.target,
+      recipe,
+      decision_id,
+      ...(wish.resume ? { resume: true } : {}),
+    });
+    return { task: slung, molecule_id, target: wish.target.id, formula: recipe.formula, decision_id };
+  }
+
+  async function pour(ask: Ask, wish: PourWish) {
+    const rig = await ledger.getRig(wish.rig_id);
+    const { recipe } = formulas.cook(wish.formula, wish.vars, rig.path);
+    const named = {
+      id: `formula:${recipe.formula}`,
+      rig_id: rig.id,
+      priority: wish.priority ?? 2,
+      type: 'molecule',
+      labels: [],
+    };
+    return await ledger.pour(ask, {
+      recipe,
+      rig_id: rig.id,
+      target: wish.target,
+      decision_id: wish.target === null ? null : await decide(ask, named, wish.target, rig),
+      ...(wish.title === undefined ? {} : { title: wish.title }),
+      ...(wish.priority === undefined ? {} : { priority: wish.priority }),
+    });
+  }
+
+  return {
+    ...pick(ledger),
+    formulas,
+    desk,
+    rigPath,
+    sling,
+    pour,
+    readTarget: (text) =>
+      text.includes('/') ? { kind: 'agent', id: parseAgentAddress(text) } : { kind: 'rig', id: text },
+    async addRepository(ask, rig) {
+      return await ledger.addRig(ask, { ...rig, default_branch: rig.default_branch ?? readBranch(rig.path) });
+    },
+    async claim(ask, wish) {
+      // The claim makes them the agent's; slinging them then needs `resume`, since nobody else may take them any more.
+      const claimed = await ledger.claimReady(ask, wish);
+      const slung: Slung[] = [];
+      for (const task of claimed) {
+        const target = { kind: 'agent', id: wish.agent } as const;
+        try {
+          slung.push(
+            await sling(keyed(ask, task.id), { task_id: task.id, target, formula: null, vars: {}, bare: false, resume: true }),
+          );
+        } catch (error) {
+          // Not to stay in progress without a molecule.
+          await ledger.unassignTask(keyed(ask, `${task.id}.undo`), task.id, 'the claim could not be carried out');
+          throw error;
+        }
+      }
+      return slung;
+    },
+    async openConvoy(ask, { vars, ...convoy }) {
+      if (convoy.tasks.length > 0) return await ledger.createConvoy(ask, convoy);
+      if (convoy.formula === null || convoy.formula === undefined || convoy.rig_id === null || convoy.rig_id === undefined) {
+        throw new TownError('USAGE', 'a convoy needs tasks, or a formula and a rig', {
+          hint: 'town convoy create <name> <task…>, or: town convoy create <name> --formula <formula> --rig <rig>',
+        });
+      }
+      const { task } = await pour(keyed(ask, 'pour'), {
+        formula: convoy.formula,
+        vars,
+        rig_id: convoy.rig_id,
+        title: undefined,
+        priority: undefined,
+        target: null,
+      });
+      return await ledger.createConvoy(ask, { ...convoy, tasks: [task.id] });
+    },
+    async requeue(ask, agent, { molecule_id, reason }) {
+      await ledger.getAgent(agent);
+      return { n: await ledger.tellRun(ask, runId.agent(agent), { kind: 'update', name: 'requeue', args: { molecule_id, reason } }) };
+    },
+    async release(ask, agent, reason) {
+      await ledger.getAgent(agent);
+      // No molecule is named, so the run takes nothing off the hook: what counts is the row of the message itself.
+      const args = { molecule_id: '', lane: 0, reason, actor: ask.actor };
+      return { n: await ledger.tellRun(ask, runId.agent(agent), { kind: 'update', name: 'release', args }) };
+    },
+    async resolveStep(ask, molecule_id, wish) {
+      const { steps } = await ledger.getMolecule(molecule_id);
+      const found = steps.find(({ id, step }) => step === wish.step || id === wish.step);
+      if (found === undefined) {
+        throw new TownError('NOT_FOUND', `${molecule_id} has no step ${wish.step}`, { hint: `see: town molecule show ${molecule_id}` });
+      }
+      if (found.status === 'closed') {
+        throw new TownError('WRONG_STATE', `the step ${found.step} of ${molecule_id} is closed already (${found.outcome ?? 'done'})`, {
+          hint: `see: town molecule show ${molecule_id}`,
+        });
+      }
+      const args = { step: found.step, outcome: wish.outcome, reason: wish.reason, actor: ask.actor };
+      return { n: await ledger.tellRun(ask, runId.molecule(molecule_id), { kind: 'update', name: 'resolveStep', args }) };
+    },
+    async nextSteps(molecule_id) {
+      const { steps } = await ledger.getMolecule(molecule_id);
+      return steps.filter(({ status }) => status === 'ready' || status === 'hooked');
+    },
+    async rebuildProjection() {
+      if (parts.rebuild !== null) return await parts.rebuild();
+      throw new TownError('UNAVAILABLE', 'the projection is rebuilt by the service, which does not run', { hint: 'start it with: town up' });
+    },
+  };
+}
+
+/** A caller's session as the one who asks. */
+export function askOfSession({ agent, incarnation }: DeskCaller): Ask {
+  return { actor: agent, session: { agent, incarnation } };
+}
+
+function pick(ledger: Ledger): Straight {
+  // Bound one by one: the ledger may be an object with state of its own.
+  return Object.fromEntries(
+    STRAIGHT.map((name) => [name, (ledger[name] as (...args: unknown[]) => unknown).bind(ledger)]),
+  ) as unknown as Straight;
+}
+
+/** One request may make several commands; each has its own key, derived from the request's. */
+function keyed(ask: Ask, part: string): Ask {
+  return ask.key === undefined ? ask : { ...ask, key: `${ask.key}:${part}` };
+}
+
+function factsOf(task: TaskView, rig: RigView): DispatchQuestion['task'] {
+  return { id: task.id, rig_id: task.rig_id ?? rig.id, priority: task.priority, type: task.type, labels: task.labels };
+}
+
+function actorKind(actor: string): DispatchQuestion['actor']['kind'] {
+  if (actor.startsWith('person:')) return 'person';
+  if (actor.startsWith('system:')) return 'system';
+  return actor.includes('.') ? 'run' : 'agent';
+}
+
+/** The branch a repository stands on, read without starting git. */
+function readBranch(path: string): string {
+  const inside = statSync(join(path, '.git'), { throwIfNoEntry: false });
+  const head = inside === undefined ? join(path, 'HEAD') : join(path, '.git', 'HEAD');
+  if (inside?.isFile() === true) {
+    throw new TownError('INVALID_INPUT', `${path} is a worktree of another repository`, {
+      hint: 'name the repository itself, or say which branch with --branch',
+    });
+  }
+  if (statSync(head, { throwIfNoEntry: false })?.isFile() !== true) {
+    throw new TownError('INVALID_INPUT', `${path} is not a git repository`, { hint: 'name the top folder of a git repository' });
+  }
+  return /^ref: refs\/heads\/(.+)$/m.exec(readFileSync(head, 'utf8'))?.[1]?.trim() ?? 'main';
+}

@@ -1,0 +1,78 @@
+import { enableCompileCache } from 'node:module';
+import { readFileSync } from 'node:fs';
+import { ask, findSocket, SocketLost, type KeyedRequest } from './ask';
+
+/**
+ * The first thing `town` runs. Asks the town's socket when there is one, and prints what it answers; loads the whole command set
+ * only when nobody listens, for help, and for the verbs that start and stop the town.
+ */
+
+const LOCAL = new Set(['install', 'up', 'down', 'status', 'doctor', 'serve', 'help', 'version', '--version', '-v']);
+/** A session outlives a restart of its host: it waits this long for the socket. */
+const SESSION_PATIENCE_MS = 30_000;
+
+async function main(argv: readonly string[]): Promise<void> {
+  const token = readToken();
+  const socket = goesToSocket(argv) ? findSocket(process.cwd(), process.env) : null;
+  if (socket !== null) {
+    const request: KeyedRequest = {
+      v: 1,
+      id: 1,
+      argv,
+      cwd: process.cwd(),
+      tty: process.stdout.isTTY === true,
+      user: process.env['USER'] ?? process.env['LOGNAME'] ?? '',
+      ...(token === null ? {} : { token, key: requestKey() }),
+    };
+    try {
+      const answer = await ask(socket, request, token === null ? 0 : SESSION_PATIENCE_MS);
+      if (answer.unknown !== true) return print(answer.stdout, answer.stderr, answer.code);
+    } catch (error) {
+      if (!(error instanceof SocketLost)) throw error;
+      const advice = 'hint: look at the town with: town status';
+      if (error.sent) return print('', `town: the town went away before it answered; the command may have been carried out\n${advice}\n`, 7);
+      if (token !== null) return print('', `town: the town does not answer on its socket: ${error.message}\n${advice}\n`, 7);
+    }
+  }
+  enableCompileCache();
+  // The bundle that tools/build.js makes of cli/commands/index.ts.
+  const bundle = './commands.js';
+  const { runCommands } = require(bundle) as { runCommands(argv: readonly string[]): Promise<void> };
+  await runCommands(argv);
+}
+
+function goesToSocket(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  const words = end < 0 ? argv : argv.slice(0, end);
+  return words[0] !== undefined && !LOCAL.has(words[0]) && !words.includes('--help') && !words.includes('-h');
+}
+
+function readToken(): string | null {
+  const token = process.env['TOWN_TOKEN'];
+  if (token !== undefined && token !== '') return token;
+  const file = process.env['TOWN_TOKEN_FILE'];
+  return file === undefined || file === '' ? null : readFileSync(file, 'utf8').trim();
+}
+
+/** Differs between any two commands; equal for the repetitions of one. */
+function requestKey(): string {
+  return `${process.pid.toString(36)}-${process.hrtime.bigint().toString(36)}-${Math.random().toString(36).slice(2)}`;
+}
+
+function print(stdout: string, stderr: string, code: number): void {
+  process.exitCode = code;
+  if (stderr !== '') process.stderr.write(stderr);
+  if (stdout !== '') process.stdout.write(stdout);
+}
+
+// The reader of a pipe may leave early: `town task list | head -1`.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  print('', `town: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`, 1);
+});

@@ -1,0 +1,19 @@
+import { formulaVerbs } from './verbs/formulas';
+import { taskVerbs } from './verbs/tasks';
+import { townVerbs } from './verbs/town';
+import { workVerbs } from './verbs/work';
+import type { Verb } from './verb';
+
+/** Everything that can be asked of a town, once. What starts and stops a town is in cli/commands. */
+export const VERBS: readonly Verb[] = [...taskVerbs, ...formulaVerbs, ...workVerbs, ...townVerbs];
+
+const byWords = new Map(VERBS.map((verb) => [verb.words.join(' '), verb]));
+
+/** The verb that the words begin with, and what follows it; null when there is none. Two words go before one. */
+export function findVerb(argv: readonly string[]): { readonly verb: Verb; readonly rest: readonly string[] } | null {
+  for (const count of [2, 1]) {
+    const verb = argv.length < count ? undefined : byWords.get(argv.slice(0, count).join(' '));
+    if (verb !== undefined) return { verb, rest: argv.slice(count) };
+  }
+  return null;
+}

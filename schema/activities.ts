@@ -1,0 +1,55 @@
+import type { AgentAddress, MoleculeId, RigId, TaskId } from './ids';
+import type {
+  Assign,
+  AssignAnswer,
+  EnqueueAnswer,
+  EnqueueLane,
+  FeedAnswer,
+  FreeLane,
+  PerformStep,
+  ProjectionBatch,
+  Release,
+  StepResult,
+} from './runs';
+
+/** The contract: all that a run may ask of the world. Workflows know only this; adapters implement it. */
+export interface TownActivities {
+  /** Writes a run's events and rows. Idempotent by (run, epoch, seq). */
+  project(batch: ProjectionBatch): Promise<void>;
+  /** Puts a molecule's lane on an agent's hook (update-with-start of the agent run). Idempotent by (molecule, lane).
+   *  @throws NOT_FOUND, WRONG_STATE (retired): not retryable. */
+  askGrant(request: Assign & { readonly agent: AgentAddress }): Promise<AssignAnswer>;
+  releaseGrant(request: Release & { readonly agent: AgentAddress }): Promise<void>;
+  /** Asks the rig's dispatcher for a worker for one lane. Idempotent by (molecule, lane). */
+  askSlot(request: EnqueueLane & { readonly rig_id: RigId }): Promise<EnqueueAnswer>;
+  freeSlot(request: FreeLane & { readonly rig_id: RigId }): Promise<void>;
+  /** Registers the short-lived worker (or finds it) so that a host takes it. Idempotent by the address. */
+  prepareWorker(request: {
+    readonly rig_id: RigId;
+    readonly agent: AgentAddress;
+    readonly decision_id: string;
+  }): Promise<void>;
+  /** How many workers the rig may have now. */
+  rigLimit(request: { readonly rig_id: RigId }): Promise<{ readonly workers_max: number }>;
+  /** Tells the ledger who holds the task. */
+  recordHolder(request: {
+    readonly task_id: TaskId;
+    readonly agent: AgentAddress;
+    readonly molecule_id: MoleculeId;
+  }): Promise<void>;
+  /** Closes the root task (done, failed) or reopens it (refused): the molecule's last word. Idempotent by the molecule. */
+  finishMolecule(request: {
+    readonly molecule_id: MoleculeId;
+    readonly root_task_id: TaskId | null;
+    readonly outcome: 'done' | 'failed' | 'cancelled' | 'refused';
+    readonly reason: string;
+    readonly decision_id: string;
+  }): Promise<void>;
+  /** Slings the convoy's ready members to their rig, each after its own policy decision; completes the convoy when all are closed. */
+  feedConvoy(request: { readonly convoy_id: string }): Promise<FeedAnswer>;
+}
+
+/** Served by an agent host on each hook queue. */
+export interface HookActivities {
+  performStep(request: PerformStep): Promise<StepResult>;
+}

@@ -1,0 +1,7 @@
+import type { Migration } from 'kysely/migration';
+import { town } from './migrations/0001-town';
+
+/** Append-only: a released migration is never edited, the next one is added below it. */
+export const migrations: Record<string, Migration> = {
+  '0001-town': town,
+};

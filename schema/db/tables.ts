@@ -1,0 +1,281 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Json, JsonObject } from '../json';
+
+/** Times are `timestamptz`, read as Date. `bigint` columns are read as number (they stay below 2^53). */
+type Time = ColumnType<Date, Date | string, Date | string>;
+type TimeDefault = ColumnType<Date, Date | string | undefined, Date | string>;
+type Jsonb<T extends object | null> =
+  JSONColumnType<T & object> | (null extends T ? ColumnType<T, string | null, string | null> : never);
+
+/** The ledger: facts. Every command is one transaction that also writes its event rows and outbox rows. */
+export interface LedgerTables {
+  rigs: {
+    id: string;
+    prefix: string;
+    /** Absolute path of the repository. */
+    path: string;
+    default_branch: string;
+    /** Short-lived workers at once. */
+    workers_max: number;
+    /** How sessions of its short-lived workers start: `{preset, command?, env?}`. */
+    runtime: JSONColumnType<JsonObject>;
+    /** Digest of the recipe for tasks slung without a formula; null means a single step. */
+    default_formula: string | null;
+    created_at: TimeDefault;
+  };
+  tasks: {
+    id: string;
+    /** sha256 hex that the id was cut from. */
+    digest: string;
+    rig_id: string | null;
+    title: string;
+    description: string;
+    type: string;
+    status: string;
+    /** 0 most urgent to 4. */
+    priority: number;
+    assigned_agent_id: string | null;
+    parent_id: string | null;
+    acceptance: string | null;
+    metadata: JSONColumnType<JsonObject>;
+    /** The running or last molecule whose root this is. */
+    molecule_id: string | null;
+    /** How many tasks that block it are not closed; kept in the transaction of every edge and close. */
+    open_blockers: Generated<number>;
+    outcome: string | null;
+    close_reason: string | null;
+    defer_until: Time | null;
+    created_by: string;
+    created_at: TimeDefault;
+    updated_at: TimeDefault;
+    completed_at: Time | null;
+    /** Next number for a child id. */
+    child_count: Generated<number>;
+  };
+  task_dependencies: {
+    task_id: string;
+    depends_on_id: string;
+    type: string;
+    created_by: string;
+    created_at: TimeDefault;
+  };
+  task_notes: { id: Generated<number>; task_id: string; author: string; body: string; created_at: TimeDefault };
+  labels: { task_id: string; label: string };
+  convoys: {
+    id: string;
+    name: string;
+    rig_id: string | null;
+    /** open, running, stopped, completed */
+    status: string;
+    formula: string | null;
+    created_by: string;
+    created_at: TimeDefault;
+    updated_at: TimeDefault;
+    completed_at: Time | null;
+  };
+  convoy_members: { convoy_id: string; task_id: string; position: number; added_at: TimeDefault };
+  /** Who is told when a convoy completes: an address, or `human`. */
+  convoy_subscriptions: { convoy_id: string; subscriber: string };
+  agents: {
+    id: string;
+    role: string;
+    rig_id: string | null;
+    name: string;
+    /** active, paused, retired */
+    status: string;
+    /** Raised by every openSession; a write with an older one is refused. */
+    incarnation: Generated<number>;
+    /** `{preset: 'command'|'external', command?: string[], env?: {}}` */
+    runtime: JSONColumnType<JsonObject>;
+    worktree: string | null;
+    created_at: TimeDefault;
+  };
+  liveness: { agent_id: string; last_seen: Time };
+  sessions: {
+    id: string;
+    agent_id: string;
+    incarnation: number;
+    preset: string;
+    /** sha256 hex of the token. */
+    token_hash: string;
+    /** opening, running, ended */
+    status: string;
+    host_id: string;
+    boot_id: string | null;
+    pid: number | null;
+    /** Field 22 of /proc/<pid>/stat: tells a process from a later one with the same pid. */
+    pid_start: string | null;
+    worktree: string | null;
+    molecule_id: string | null;
+    started_at: TimeDefault;
+    ended_at: Time | null;
+    end_reason: string | null;
+    exit_code: number | null;
+  };
+  step_receipts: {
+    molecule_id: string;
+    step: string;
+    agent_id: string;
+    session_id: string | null;
+    incarnation: number;
+    attempt: number;
+    outcome: string;
+    note: string;
+    commit_id: string | null;
+    output: Jsonb<JsonObject | null>;
+    at: TimeDefault;
+  };
+  host_leases: { agent_id: string; host_id: string; expires_at: Time };
+  mail: {
+    id: Generated<number>;
+    sender: string;
+    recipient: string;
+    kind: string;
+    subject: string;
+    body: string;
+    /** One message per key, however often it is sent. */
+    dedupe_key: string | null;
+    created_at: TimeDefault;
+    read_at: Time | null;
+  };
+  policy_decisions: {
+    id: string;
+    action: string;
+    actor: string;
+    allow: boolean;
+    reasons: JSONColumnType<string[]>;
+    question: JSONColumnType<JsonObject>;
+    input_digest: string;
+    policy_hash: string;
+    at: TimeDefault;
+  };
+  /** Append-only. `run` columns are set for events that a run recorded: unique by (run, epoch, run_seq). */
+  events: {
+    id: Generated<number>;
+    type: string;
+    actor: string;
+    task_id: string | null;
+    molecule_id: string | null;
+    convoy_id: string | null;
+    agent_id: string | null;
+    rig_id: string | null;
+    run: string | null;
+    epoch: number | null;
+    run_seq: number | null;
+    payload: JSONColumnType<JsonObject>;
+    at: TimeDefault;
+    /** xid8 of the writing transaction: the sealer takes only what no running transaction can still precede. */
+    txid: ColumnType<string, never, never>;
+  };
+  /** The sealed order of events and the hash chain over them. */
+  audit: { seq: number; event_id: number; prev_hash: string; hash: string; sealed_at: TimeDefault };
+  idempotency_keys: {
+    key: string;
+    command: string;
+    request_digest: string;
+    response: ColumnType<Json, string, string>;
+    at: TimeDefault;
+  };
+  outbox: {
+    id: Generated<number>;
+    /** Workflow id of the run it is for. */
+    target: string;
+    /** 1, 2, 3 … per target, numbered under the target's lock. */
+    n: number;
+    message: JSONColumnType<JsonObject>;
+    created_at: TimeDefault;
+    delivered_at: Time | null;
+    attempts: Generated<number>;
+    next_attempt_at: TimeDefault;
+    /** Set when it failed for good: it stands on the attention list. */
+    failed_at: Time | null;
+    error: string | null;
+  };
+  outbox_targets: { target: string; last_n: number };
+  /** Compiled formulas by digest; never changed. */
+  recipes: { digest: string; formula: string; document: JSONColumnType<object>; created_at: TimeDefault };
+}
+
+/** The projection: rows of runs, which can be dropped and rebuilt from `events`. `seq` is the highest event a row reflects. */
+export interface ProjectionTables {
+  molecules: {
+    id: string;
+    root_task_id: string | null;
+    rig_id: string | null;
+    formula: string;
+    recipe_digest: string;
+    /** running, paused, completed, failed, cancelled */
+    status: string;
+    /** First lane's agent. */
+    agent_id: string | null;
+    /** The step at which work goes on: first hooked, else first ready, else null. */
+    resume_step_id: string | null;
+    steps_total: number;
+    steps_closed: number;
+    priority: number;
+    outcome: string | null;
+    /** Raised attention: the reason a person should look, or null. */
+    attention: string | null;
+    epoch: number;
+    seq: number;
+    updated_at: Time;
+  };
+  steps: {
+    molecule_id: string;
+    step: string;
+    position: number;
+    /** `<root task>.<step>` */
+    id: string;
+    title: string;
+    /** waiting, gated, ready, hooked, closed */
+    status: string;
+    attempt: number;
+    agent_id: string | null;
+    needs: JSONColumnType<string[]>;
+    outcome: string | null;
+    note: string | null;
+    commit_id: string | null;
+    lost_reason: string | null;
+    epoch: number;
+    seq: number;
+    updated_at: Time;
+  };
+  hooks: {
+    agent_id: string;
+    status: string;
+    granted_molecule_id: string | null;
+    epoch: number;
+    seq: number;
+    updated_at: Time;
+  };
+  hook_items: {
+    agent_id: string;
+    molecule_id: string;
+    lane: number;
+    priority: number;
+    state: string;
+    position: number;
+    since: Time;
+  };
+  dispatch_queue: {
+    rig_id: string;
+    molecule_id: string;
+    lane: number;
+    priority: number;
+    state: string;
+    agent_id: string | null;
+    position: number;
+    since: Time;
+  };
+  dispatchers: {
+    rig_id: string;
+    workers_max: number;
+    busy: number;
+    waiting: number;
+    epoch: number;
+    seq: number;
+    updated_at: Time;
+  };
+}
+
+export type Database = LedgerTables & ProjectionTables;

@@ -1,0 +1,45 @@
+import type { FormulaStep } from './formula';
+import { orderSteps } from './order';
+import { within, type ProblemList } from './problems';
+
+/** Notes duplicate ids, needs that name no step, and cycles. @returns the steps in an order in which they can run. */
+export function checkGraph(steps: readonly FormulaStep[], problems: ProblemList): FormulaStep[] {
+  const byId = new Map<string, FormulaStep>();
+  for (const step of steps) {
+    const first = byId.get(step.id);
+    if (first === undefined) {
+      byId.set(step.id, step);
+      continue;
+    }
+    const line = first.at.source.lineOf(within(first.at, 'id').path);
+    problems.add({
+      code: 'FORMULA_DUPLICATE_STEP',
+      at: within(step.at, 'id'),
+      message: `the id ${step.id} is already used in line ${line} of ${first.at.source.file}`,
+      fix: 'Give each step an id of its own.',
+    });
+  }
+  for (const step of steps) {
+    for (const need of step.needs) {
+      if (byId.has(need)) continue;
+      problems.add({
+        code: 'FORMULA_UNKNOWN_NEED',
+        at: within(step.at, 'needs'),
+        message: `${step.id} needs ${need}, which is no step of this formula`,
+        fix: 'Name a step by its id, or remove the need.',
+      });
+    }
+  }
+  const { order, cycles } = orderSteps([...byId.values()]);
+  for (const cycle of cycles) {
+    const step = byId.get(cycle[0] ?? '');
+    if (step === undefined) continue;
+    problems.add({
+      code: 'FORMULA_CYCLE',
+      at: within(step.at, 'needs'),
+      message: `these steps wait for each other: ${cycle.join(' → ')} (each needs the next)`,
+      fix: 'Remove one of these needs.',
+    });
+  }
+  return order;
+}

@@ -1,0 +1,71 @@
+import type { FormulaProblem } from './recipe';
+
+/** Every code a formula can be refused or warned with; each has a row in docs/formula.md. */
+export const PROBLEM_CODES = [
+  'FORMULA_TOO_BIG',
+  'FORMULA_NOT_TEXT',
+  'FORMULA_SYNTAX',
+  'FORMULA_FORBIDDEN_KEY',
+  'FORMULA_UNKNOWN_KEY',
+  'FORMULA_TYPE',
+  'FORMULA_VALUE',
+  'FORMULA_MISSING_NAME',
+  'FORMULA_MISSING_ID',
+  'FORMULA_NO_STEPS',
+  'FORMULA_DUPLICATE_STEP',
+  'FORMULA_UNKNOWN_NEED',
+  'FORMULA_CYCLE',
+  'FORMULA_UNKNOWN_STEP',
+  'FORMULA_UNKNOWN_FORMULA',
+  'FORMULA_EXTENDS_CYCLE',
+  'FORMULA_NOT_SUPPORTED',
+  'FORMULA_REQUIRED_DEFAULT',
+  'FORMULA_MISSING_VARIABLE',
+  'FORMULA_UNKNOWN_VARIABLE',
+  'FORMULA_ENUM',
+  'FORMULA_PATTERN',
+  'FORMULA_VARIABLE_TYPE',
+] as const;
+export type ProblemCode = (typeof PROBLEM_CODES)[number];
+
+/** The text a part of a formula came from; parts of one compiled formula may come from several. */
+export interface Source {
+  readonly file: string;
+  /** Line (from 1) of a path such as `steps[2].needs`, or of the nearest enclosing part that the text has. */
+  lineOf(path: string): number;
+}
+
+/** Where something stands: a path of keys in a source. */
+export interface Place {
+  readonly source: Source;
+  readonly path: string;
+}
+
+interface Finding {
+  readonly code: ProblemCode;
+  readonly at: Place;
+  readonly message: string;
+  readonly fix: string;
+  /** Default: error. */
+  readonly severity?: 'error' | 'warning';
+}
+
+/** Collects what is wrong, so that an author sees all of it at once. */
+export class ProblemList {
+  readonly all: FormulaProblem[] = [];
+
+  add({ code, at, message, fix, severity = 'error' }: Finding): void {
+    const { source, path } = at;
+    this.all.push({ code, severity, file: source.file, line: source.lineOf(path), path, message, fix });
+  }
+
+  hasErrors(): boolean {
+    return this.all.some((problem) => problem.severity === 'error');
+  }
+}
+
+/** The place of a part of `place`: `within(step, 'needs')`, `within(step, 'needs', 0)`. */
+export function within(place: Place, key: string, index?: number): Place {
+  const path = place.path === '' ? key : `${place.path}.${key}`;
+  return { source: place.source, path: index === undefined ? path : `${path}[${index}]` };
+}

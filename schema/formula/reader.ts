@@ -1,0 +1,184 @@
+import type { Json, JsonObject } from '../json';
+import { ProblemList, within, type Place } from './problems';
+
+/** Strict: a key we do not know is an error. Compatible: a warning, for files written for other tools. */
+export type FormulaMode = 'strict' | 'compatible';
+
+/** One table of a formula. Every question notes what is wrong and answers with a harmless value, so that reading goes on. */
+export class TableReader {
+  readonly place: Place;
+  readonly problems: ProblemList;
+  readonly #table: JsonObject;
+  readonly #mode: FormulaMode;
+
+  constructor(table: JsonObject, place: Place, shared: { readonly problems: ProblemList; readonly mode: FormulaMode }) {
+    this.#table = table;
+    this.place = place;
+    this.problems = shared.problems;
+    this.#mode = shared.mode;
+  }
+
+  /** A reader for a table found inside this one by other means than a key. */
+  inner(table: JsonObject, place: Place): TableReader {
+    return new TableReader(table, place, { problems: this.problems, mode: this.#mode });
+  }
+
+  keys(): string[] {
+    return Object.keys(this.#table);
+  }
+
+  has(key: string): boolean {
+    return Object.hasOwn(this.#table, key);
+  }
+
+  at(key: string): Place {
+    return within(this.place, key);
+  }
+
+  value(key: string): Json | undefined {
+    return this.has(key) ? this.#table[key] : undefined;
+  }
+
+  /** Notes every key that is not among the known ones. */
+  expectKeys(known: readonly string[]): void {
+    for (const key of this.keys()) {
+      if (known.includes(key)) continue;
+      const near = known.find((candidate) => isNear(key, candidate));
+      this.problems.add({
+        code: 'FORMULA_UNKNOWN_KEY',
+        at: this.at(key),
+        severity: this.#mode === 'strict' ? 'error' : 'warning',
+        message: `the key ${key} is not known here`,
+        fix: near === undefined ? `Use one of: ${known.join(', ')}.` : `Write ${near}.`,
+      });
+    }
+  }
+
+  text(key: string): string | null {
+    const value = this.value(key);
+    if (value === undefined || typeof value === 'string') return value ?? null;
+    this.#wrongType(key, 'a text', value);
+    return null;
+  }
+
+  /** A text, number or truth value, as text. */
+  scalar(key: string): string | null {
+    const value = this.value(key);
+    if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+    return this.text(key);
+  }
+
+  flag(key: string): boolean | null {
+    const value = this.value(key);
+    if (value === undefined || typeof value === 'boolean') return value ?? null;
+    this.#wrongType(key, 'true or false', value);
+    return null;
+  }
+
+  integer(key: string, range: { readonly min: number; readonly max: number }): number | null {
+    const value = this.value(key);
+    if (value === undefined) return null;
+    if (typeof value !== 'number' || !Number.isInteger(value)) this.#wrongType(key, 'a whole number', value);
+    else if (value >= range.min && value <= range.max) return value;
+    else
+      this.badValue(key, {
+        message: `${value} is out of range`,
+        fix: `Use a whole number from ${range.min} to ${range.max}.`,
+      });
+    return null;
+  }
+
+  choice<T extends string>(key: string, options: readonly T[]): T | null {
+    const value = this.text(key);
+    const found = options.find((option) => option === value);
+    if (value !== null && found === undefined) {
+      this.badValue(key, {
+        message: `"${value}" is not one of the choices`,
+        fix: `Use one of: ${options.join(', ')}.`,
+      });
+    }
+    return found ?? null;
+  }
+
+  /** A list of texts; one text alone stands for a list of one. */
+  texts(key: string): string[] {
+    const value = this.value(key);
+    if (value === undefined) return [];
+    if (typeof value === 'string') return [value];
+    if (isList(value) && value.every((entry) => typeof entry === 'string')) return [...value];
+    this.#wrongType(key, 'a list of texts', value);
+    return [];
+  }
+
+  object(key: string): JsonObject {
+    const value = this.value(key);
+    if (value === undefined) return {};
+    if (isObject(value)) return value;
+    this.#wrongType(key, 'a table', value);
+    return {};
+  }
+
+  /** A table whose values are texts. */
+  textTable(key: string): Record<string, string> {
+    const table = this.table(key);
+    return Object.fromEntries(table === null ? [] : table.keys().map((name) => [name, table.scalar(name) ?? '']));
+  }
+
+  table(key: string): TableReader | null {
+    const value = this.value(key);
+    if (value === undefined) return null;
+    return this.inner(this.object(key), this.at(key));
+  }
+
+  tables(key: string): TableReader[] {
+    const value = this.value(key);
+    if (value === undefined) return [];
+    if (!isList(value) || !value.every(isObject)) {
+      this.#wrongType(key, 'a list of tables', value);
+      return [];
+    }
+    return value.map((entry, index) => this.inner(entry, within(this.place, key, index)));
+  }
+
+  badValue(key: string, finding: { readonly message: string; readonly fix: string }): void {
+    this.problems.add({ code: 'FORMULA_VALUE', at: this.at(key), ...finding });
+  }
+
+  #wrongType(key: string, wanted: string, value: Json): void {
+    const fix = `Write ${wanted} for ${key}.`;
+    this.problems.add({
+      code: 'FORMULA_TYPE',
+      at: this.at(key),
+      message: `${key} must be ${wanted}, not ${nameOfType(value)}`,
+      fix,
+    });
+  }
+}
+
+export function isList(value: Json): value is readonly Json[] {
+  return Array.isArray(value);
+}
+
+export function isObject(value: Json): value is JsonObject {
+  return typeof value === 'object' && value !== null && !isList(value);
+}
+
+function nameOfType(value: Json): string {
+  if (isList(value)) return 'a list';
+  if (typeof value === 'object') return value === null ? 'null' : 'a table';
+  return typeof value === 'string' ? 'a text' : `the ${typeof value} ${String(value)}`;
+}
+
+/** Would one slip of the fingers make the one of the other: a letter too many, too few, wrong, or swapped with the next. */
+function isNear(typed: string, meant: string): boolean {
+  let head = 0;
+  while (head < typed.length && typed[head] === meant[head]) head += 1;
+  const a = typed.slice(head);
+  const b = meant.slice(head);
+  return (
+    a.slice(1) === b ||
+    a === b.slice(1) ||
+    a.slice(1) === b.slice(1) ||
+    (a[0] === b[1] && a[1] === b[0] && a.slice(2) === b.slice(2))
+  );
+}

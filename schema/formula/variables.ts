@@ -1,0 +1,131 @@
+import type { Formula, VariableSpec } from './formula';
+import { compilePattern, PATTERN_VALUE_MAX } from './pattern';
+import type { Place, ProblemCode, ProblemList } from './problems';
+import type { FormulaMode } from './reader';
+
+/** A variable as lists show it. */
+export interface FormulaVariable {
+  readonly name: string;
+  readonly description: string | null;
+  readonly default: string | null;
+  readonly required: boolean;
+  readonly enum: readonly string[] | null;
+  readonly pattern: string | null;
+  readonly type: VariableSpec['type'];
+}
+
+/** The variables a formula declares itself, in the order of the file; those of its parents are not among them. */
+export function formulaVariables(formula: Formula): FormulaVariable[] {
+  return Object.entries(formula.vars).map(([name, { at: _at, ...spec }]) => ({ name, ...spec }));
+}
+
+/** In characters, of the value of one variable. */
+const VALUE_MAX = 32_000;
+const PLACEHOLDER = /\{\{\s*([A-Za-z_]\w*)\s*\}\}/g;
+
+/** Puts values in place of `{{name}}`. A name without a value is left as it stands: it is documentation. */
+export function substitute(text: string, values: ReadonlyMap<string, string>): string {
+  return text.replaceAll(PLACEHOLDER, (whole, name: string) => values.get(name) ?? whole);
+}
+
+/** The names that stand in a text as `{{name}}`. */
+export function namesIn(text: string): string[] {
+  return [...text.matchAll(PLACEHOLDER)].map((match) => match[1] ?? '');
+}
+
+interface Binding {
+  readonly given: Readonly<Record<string, string>>;
+  /** Names that stand in the texts of the formula. */
+  readonly used: ReadonlySet<string>;
+  readonly mode: FormulaMode;
+}
+
+/** The value of every variable that has one: given, or by default. Notes each missing, unknown or unfit value. */
+export function bindVariables(formula: Formula, binding: Binding, problems: ProblemList): Map<string, string> {
+  const { given, used, mode } = binding;
+  const values = new Map<string, string>();
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(formula.vars, name)) refuseUnknown(formula, { name, mode }, problems);
+  }
+  for (const [name, spec] of Object.entries(formula.vars)) {
+    const value = Object.hasOwn(given, name) ? given[name] : undefined;
+    if (value !== undefined && (value !== '' || !spec.required)) {
+      values.set(name, value);
+      refuseValue({ name, value, spec, at: spec.at }, problems);
+    } else if (spec.default !== null) {
+      values.set(name, spec.default);
+    } else if (spec.required || used.has(name)) {
+      const about = spec.description === null ? '' : ` (${spec.description})`;
+      problems.add({
+        code: 'FORMULA_MISSING_VARIABLE',
+        at: spec.at,
+        message: `the variable ${name}${about} has no value`,
+        fix: `Give it: --var ${name}=….`,
+      });
+    }
+  }
+  return values;
+}
+
+function refuseUnknown(
+  formula: Formula,
+  given: { readonly name: string; readonly mode: FormulaMode },
+  problems: ProblemList,
+): void {
+  const names = Object.keys(formula.vars);
+  problems.add({
+    code: 'FORMULA_UNKNOWN_VARIABLE',
+    at: { source: formula.source, path: 'vars' },
+    severity: given.mode === 'strict' ? 'error' : 'warning',
+    message: `${formula.name} has no variable ${given.name}`,
+    fix: names.length === 0 ? 'It takes none: leave it out.' : `Use one of: ${names.join(', ')}.`,
+  });
+}
+
+const TYPE_PATTERNS: Readonly<Record<VariableSpec['type'], RegExp>> = {
+  string: /^/,
+  integer: /^-?\d{1,15}$/,
+  number: /^-?\d{1,15}(?:\.\d{1,15})?$/,
+  boolean: /^(?:true|false)$/,
+};
+
+interface Value {
+  readonly name: string;
+  readonly value: string;
+  readonly spec: Pick<VariableSpec, 'enum' | 'pattern' | 'type'>;
+  readonly at: Place;
+}
+
+/** Notes every rule of its variable that a value breaks. */
+export function refuseValue({ name, value, spec, at }: Value, problems: ProblemList): void {
+  const shown = value.length > 60 ? `${value.slice(0, 60)}…` : value;
+  const refuse = (code: ProblemCode, message: string, fix: string): void => problems.add({ code, at, message, fix });
+  if (value.length > VALUE_MAX) {
+    refuse('FORMULA_TOO_BIG', `the value of ${name} has ${value.length} characters`, `Use at most ${VALUE_MAX}.`);
+  }
+  if (!TYPE_PATTERNS[spec.type].test(value)) {
+    refuse(
+      'FORMULA_VARIABLE_TYPE',
+      `${name} must be of type ${spec.type}, not "${shown}"`,
+      `Give a value of type ${spec.type}.`,
+    );
+  }
+  if (spec.enum !== null && !spec.enum.includes(value)) {
+    refuse('FORMULA_ENUM', `${name} cannot be "${shown}"`, `Use one of: ${spec.enum.join(', ')}.`);
+  }
+  if (spec.pattern === null) return;
+  const pattern = compilePattern(spec.pattern);
+  if (value.length > PATTERN_VALUE_MAX) {
+    refuse(
+      'FORMULA_PATTERN',
+      `the value of ${name} is too long for its pattern`,
+      `Use at most ${PATTERN_VALUE_MAX} characters.`,
+    );
+  } else if (typeof pattern !== 'string' && !pattern(value)) {
+    refuse(
+      'FORMULA_PATTERN',
+      `${name} = "${shown}" does not match ${spec.pattern}`,
+      'Give a value that matches the pattern.',
+    );
+  }
+}

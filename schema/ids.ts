@@ -1,0 +1,64 @@
+import { TownError } from './errors';
+
+/** `<rig>/<group>/<name>` such as `acme/polecats/amber`, or one word for a town-level agent (`mayor`). Parts are `[a-z0-9-]`. */
+export type AgentAddress = string;
+/** `<prefix>-<base36>`, with `.n` for a child: `acme-k3f9a`, `acme-k3f9a.1`. */
+export type TaskId = string;
+export type MoleculeId = string;
+export type ConvoyId = string;
+export type RigId = string;
+/** Milliseconds since 1970. The clock is never read in this folder. */
+export type Instant = number;
+
+const NAME = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
+const TASK_ID = /^[a-z0-9](?:[a-z0-9-]{0,38})-[a-z0-9]{3,40}(?:\.[0-9]{1,6}){0,6}$/;
+
+/** A rig, agent name or prefix: lower-case letters, digits and `-`, 1 to 40 characters. */
+export function parseName(text: string, what: string): string {
+  if (NAME.test(text)) return text;
+  throw new TownError('INVALID_INPUT', `${what} ${quote(text)} is not a name`, {
+    hint: 'use 1 to 40 lower-case letters, digits and dashes',
+  });
+}
+
+export function parseAgentAddress(text: string): AgentAddress {
+  const parts = text.split('/');
+  if ((parts.length === 1 || parts.length === 3) && parts.every((part) => NAME.test(part))) return text;
+  throw new TownError('INVALID_INPUT', `${quote(text)} is not an agent address`, {
+    hint: 'write <rig>/<group>/<name>, for example acme/polecats/amber; see: town agent list',
+  });
+}
+
+export function parseTaskId(text: string): TaskId {
+  if (TASK_ID.test(text)) return text;
+  throw new TownError('INVALID_INPUT', `${quote(text)} is not a task id`, { hint: 'see: town task list' });
+}
+
+/** The id of a task: prefix, dash, then the first `length` base-36 characters of a 64-bit digest. Longer on collision. */
+export function taskIdOf(prefix: string, digest: bigint, length: number): TaskId {
+  return `${prefix}-${digest.toString(36).padStart(13, '0').slice(-13).slice(0, length)}`;
+}
+
+export function encodeAddress(address: AgentAddress): string {
+  return address.replaceAll('/', '.');
+}
+
+/** Workflow ids: one run per thing, found by its name. */
+export const runId = {
+  molecule: (id: MoleculeId) => `molecule.${id}`,
+  agent: (address: AgentAddress) => `agent.${encodeAddress(address)}`,
+  dispatcher: (rig: RigId) => `dispatcher.${rig}`,
+  convoy: (id: ConvoyId) => `convoy.${id}`,
+} as const;
+
+/** The activity task queue that the agent's host polls: the agent's hook. */
+export function hookQueue(address: AgentAddress, namespace = ''): string {
+  return `${namespace}hook.${encodeAddress(address)}`;
+}
+
+/** The task queue of workflows and of all activities that are not on a hook. */
+export const TOWN_QUEUE = 'town';
+
+function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+}

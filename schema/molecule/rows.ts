@@ -1,0 +1,78 @@
+import type { JsonObject } from '../json';
+import type { MoleculeRow, RunEvent, StepRow } from '../runs';
+import {
+  attentionOf,
+  type Molecule,
+  type MoleculeEvent,
+  type RecordedMoleculeEvent,
+  resumePointer,
+  type Step,
+} from './molecule';
+
+/** The projection's row of a molecule. */
+export function moleculeRow(molecule: Molecule): MoleculeRow {
+  const resume = resumePointer(molecule);
+  return {
+    id: molecule.id,
+    root_task_id: molecule.root_task_id,
+    rig_id: molecule.rig_id,
+    formula: molecule.formula,
+    recipe_digest: molecule.recipe_digest,
+    status: molecule.status,
+    agent_id: molecule.lanes[0]?.agent ?? null,
+    resume_step_id: resume === null ? null : resume.id,
+    steps_total: molecule.steps.length,
+    steps_closed: molecule.steps.filter((step) => step.state.status === 'closed').length,
+    priority: molecule.priority,
+    outcome: molecule.status === 'running' ? null : molecule.status,
+    attention: molecule.status === 'refused' ? molecule.reason : attentionOf(molecule),
+  };
+}
+
+export function stepRow(molecule: Molecule, position: number): StepRow {
+  const step = molecule.steps[position];
+  if (step === undefined) throw new Error(`molecule ${molecule.id} has no step ${position}`);
+  const closed = step.state.status === 'closed' ? step.state : null;
+  return {
+    step: step.id,
+    position,
+    id: `${molecule.root_task_id ?? molecule.id}.${step.id}`,
+    title: step.title,
+    status: step.state.status,
+    attempt: attemptOf(step),
+    agent_id: step.state.status === 'hooked' ? step.state.agent : (closed?.agent ?? null),
+    needs: step.needs.map((need) => molecule.steps[need]?.id ?? ''),
+    outcome: closed?.outcome ?? null,
+    note: closed?.note ?? null,
+    commit_id: closed?.commit_id ?? null,
+    lost_reason: step.lostReason,
+  };
+}
+
+/** Positions of the steps whose rows differ between two states of one molecule. */
+export function changedSteps(before: Molecule | null, after: Molecule): number[] {
+  return after.steps.flatMap((step, position) => (before?.steps[position] === step ? [] : [position]));
+}
+
+/** The stored form of an event: steps by name, so that it reads without the recipe, and enough to fold it again. */
+export function runEventOf(recorded: RecordedMoleculeEvent, after: Molecule): RunEvent {
+  const { event, seq, at } = recorded;
+  const agent = 'agent' in event ? event.agent : null;
+  const step = 'step' in event ? (after.steps[event.step]?.id ?? null) : null;
+  const payload = JSON.parse(JSON.stringify(step === null ? event : { ...event, step_id: step })) as JsonObject;
+  return { seq, at, type: event.type, task_id: after.root_task_id, molecule_id: after.id, agent_id: agent, payload };
+}
+
+/** The event that a stored row holds. The row was written by `runEventOf`, so its payload is trusted. */
+export function eventOfRow(row: {
+  readonly seq: number;
+  readonly at: number;
+  readonly payload: JsonObject;
+}): RecordedMoleculeEvent {
+  return { seq: row.seq, at: row.at, event: row.payload as unknown as MoleculeEvent };
+}
+
+function attemptOf(step: Step): number {
+  if (step.dispatches === 0) return 0;
+  return step.state.status === 'ready' ? step.losses : step.losses + 1;
+}

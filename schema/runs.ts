@@ -1,0 +1,237 @@
+import type { AgentAddress, Instant, MoleculeId, RigId, TaskId } from './ids';
+import type { JsonObject } from './json';
+import type { LeanStep, SlingTarget } from './ledger';
+import type { Timings } from './timings';
+
+/** Inputs of the runs and the messages they take. Plain JSON; every message from the ledger carries its outbox number `n`. */
+
+export interface MoleculeInput {
+  readonly version: 1;
+  readonly id: MoleculeId;
+  readonly epoch: number;
+  readonly root_task_id: TaskId | null;
+  readonly rig_id: RigId;
+  readonly formula: string;
+  readonly recipe_digest: string;
+  readonly priority: number;
+  readonly steps: readonly LeanStep[];
+  readonly target: SlingTarget;
+  /** The policy decision that allowed this dispatch; travels to every activity with side effects. */
+  readonly decision_id: string;
+  readonly timings: Timings;
+  /** Prefix of hook queues, for tests that share a server; empty in a town. */
+  readonly namespace: string;
+  readonly n: number;
+}
+
+/** Argument of the activity on a hook queue. */
+export interface PerformStep {
+  readonly molecule_id: MoleculeId;
+  readonly root_task_id: TaskId | null;
+  readonly rig_id: RigId;
+  readonly agent: AgentAddress;
+  readonly step: string;
+  /** Counted attempts, from 1. */
+  readonly attempt: number;
+  /** Every scheduling, counted or not, from 1; unique per molecule and step. */
+  readonly dispatch: number;
+  /** Commit that a needed step ended with: where a new worktree starts; null means the rig's default branch. */
+  readonly base_commit: string | null;
+  readonly decision_id: string;
+}
+export interface StepResult {
+  readonly outcome: 'done' | 'failed';
+  readonly note: string;
+  readonly commit_id: string | null;
+  readonly incarnation: number;
+  readonly agent: AgentAddress;
+}
+
+export interface AgentInput {
+  readonly version: 1;
+  readonly address: AgentAddress;
+  readonly epoch: number;
+  readonly timings: Timings;
+  /** null on the first start; the state carried over otherwise. */
+  readonly state: JsonObject | null;
+}
+/** update `assign`: put a molecule's lane on the hook; answered with whether it holds the grant. Idempotent by (molecule, lane). */
+export interface Assign {
+  readonly molecule_id: MoleculeId;
+  readonly lane: number;
+  readonly priority: number;
+  readonly decision_id: string;
+}
+export interface AssignAnswer {
+  readonly granted: boolean;
+  readonly position: number;
+}
+/** update `release`: the molecule needs the hook no more (done, cancelled, waiting). */
+export interface Release {
+  readonly molecule_id: MoleculeId;
+  readonly lane: number;
+  readonly reason: string;
+}
+/** update `requeue`: the grant goes to the next; the molecule is kept at the end of its priority. */
+export interface Requeue {
+  readonly molecule_id: MoleculeId;
+  readonly reason: string;
+  readonly n?: number;
+}
+
+export interface DispatcherInput {
+  readonly version: 1;
+  readonly rig_id: RigId;
+  readonly epoch: number;
+  readonly timings: Timings;
+  readonly state: JsonObject | null;
+}
+/** update `enqueue`: ask the rig for a worker for one lane. Idempotent by (molecule, lane). */
+export interface EnqueueLane {
+  readonly molecule_id: MoleculeId;
+  readonly lane: number;
+  readonly priority: number;
+  readonly decision_id: string;
+  /** false: answer `refused` instead of waiting when no slot is free. */ readonly wait: boolean;
+}
+export type EnqueueAnswer =
+  | { readonly kind: 'granted'; readonly agent: AgentAddress }
+  | { readonly kind: 'queued'; readonly position: number }
+  | { readonly kind: 'refused' };
+/** update `free`: the lane's worker is free again. Idempotent. */
+export interface FreeLane {
+  readonly molecule_id: MoleculeId;
+  readonly lane: number;
+}
+
+/** signal to a molecule: lane `lane` works on `agent` now (from the dispatcher: slot; from the agent: grant). */
+export interface Granted {
+  readonly from: 'dispatcher' | 'agent';
+  readonly lane: number;
+  readonly agent: AgentAddress;
+}
+/** signal to a molecule: the grant was taken back (requeue, pause); it asks again. */
+export interface Revoked {
+  readonly agent: AgentAddress;
+  readonly lane: number;
+  readonly reason: string;
+}
+/** update `resolveStep` of a molecule: an operator or another run ends a step. */
+export interface ResolveStep {
+  readonly step: string;
+  readonly outcome: 'done' | 'failed' | 'skipped';
+  readonly reason: string;
+  readonly actor: string;
+  readonly n?: number;
+}
+export interface OpenGate {
+  readonly step: string;
+  readonly actor: string;
+  readonly reason: string;
+  readonly n?: number;
+}
+export interface CancelMolecule {
+  readonly reason: string;
+  readonly actor: string;
+  readonly n?: number;
+}
+
+export interface ConvoyRunInput {
+  readonly version: 1;
+  readonly convoy_id: string;
+  readonly epoch: number;
+  readonly timings: Timings;
+  readonly last_n: number;
+  readonly n: number;
+}
+/** updates of a convoy: `tasksChanged`, `stop`, `resume`; each only wakes it: the ledger holds the members and the status. */
+export interface ConvoyWake {
+  readonly n: number;
+}
+export interface FeedAnswer {
+  readonly total: number;
+  readonly closed: number;
+  readonly fed: number;
+  readonly status: 'open' | 'running' | 'stopped' | 'completed';
+  /** Ready members that policy or capacity held back. */ readonly held: number;
+}
+
+/** What a run publishes after a wake-up. Repeated, late and concurrent batches change nothing. */
+export interface ProjectionBatch {
+  /** Workflow id. */
+  readonly run: string;
+  readonly epoch: number;
+  readonly events: readonly RunEvent[];
+  readonly rows: RunRows;
+}
+export interface RunEvent {
+  readonly seq: number;
+  readonly at: Instant;
+  readonly type: string;
+  readonly task_id: TaskId | null;
+  readonly molecule_id: MoleculeId | null;
+  readonly agent_id: AgentAddress | null;
+  readonly payload: JsonObject;
+}
+export type RunRows =
+  | {
+      readonly kind: 'molecule';
+      readonly seq: number;
+      readonly molecule: MoleculeRow;
+      readonly steps: readonly StepRow[];
+    }
+  | { readonly kind: 'agent'; readonly seq: number; readonly hook: HookRow }
+  | { readonly kind: 'dispatcher'; readonly seq: number; readonly queue: DispatchRow };
+export interface MoleculeRow {
+  readonly id: MoleculeId;
+  readonly root_task_id: TaskId | null;
+  readonly rig_id: RigId;
+  readonly formula: string;
+  readonly recipe_digest: string;
+  readonly status: string;
+  readonly agent_id: AgentAddress | null;
+  readonly resume_step_id: string | null;
+  readonly steps_total: number;
+  readonly steps_closed: number;
+  readonly priority: number;
+  readonly outcome: string | null;
+  readonly attention: string | null;
+}
+export interface StepRow {
+  readonly step: string;
+  readonly position: number;
+  readonly id: string;
+  readonly title: string;
+  readonly status: string;
+  readonly attempt: number;
+  readonly agent_id: AgentAddress | null;
+  readonly needs: readonly string[];
+  readonly outcome: string | null;
+  readonly note: string | null;
+  readonly commit_id: string | null;
+  readonly lost_reason: string | null;
+}
+export interface HookRow {
+  readonly agent_id: AgentAddress;
+  readonly status: string;
+  readonly granted_molecule_id: MoleculeId | null;
+  readonly items: readonly {
+    readonly molecule_id: MoleculeId;
+    readonly lane: number;
+    readonly priority: number;
+    readonly state: string;
+    readonly since: Instant;
+  }[];
+}
+export interface DispatchRow {
+  readonly rig_id: RigId;
+  readonly workers_max: number;
+  readonly items: readonly {
+    readonly molecule_id: MoleculeId;
+    readonly lane: number;
+    readonly priority: number;
+    readonly state: 'waiting' | 'busy';
+    readonly agent_id: AgentAddress | null;
+    readonly since: Instant;
+  }[];
+}

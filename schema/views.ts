@@ -1,0 +1,182 @@
+import type { Json, JsonObject } from './json';
+
+/** What commands and the API answer: plain JSON, snake_case, times as ISO 8601 text in UTC. */
+export interface TaskView {
+  id: string;
+  title: string;
+  description: string;
+  type: string;
+  status: string;
+  priority: number;
+  rig_id: string | null;
+  assigned_agent_id: string | null;
+  hook_id: string | null;
+  convoy_id: string | null;
+  parent_id: string | null;
+  molecule_id: string | null;
+  open_blockers: number;
+  labels: string[];
+  acceptance: string | null;
+  metadata: JsonObject;
+  created_by: string;
+  created_at: string;
+  updated_at: string;
+  completed_at: string | null;
+  outcome: string | null;
+  close_reason: string | null;
+}
+export interface TaskDetail extends TaskView {
+  dependencies: { id: string; type: string; status: string; title: string }[];
+  dependents: { id: string; type: string; status: string; title: string }[];
+  notes: { author: string; body: string; created_at: string }[];
+}
+export interface StepView {
+  id: string;
+  step: string;
+  title: string;
+  status: string;
+  attempt: number;
+  agent_id: string | null;
+  needs: string[];
+  outcome: string | null;
+  note: string | null;
+  commit_id: string | null;
+}
+export interface MoleculeView {
+  id: string;
+  formula: string;
+  status: string;
+  root_task_id: string | null;
+  rig_id: string | null;
+  agent_id: string | null;
+  resume_step_id: string | null;
+  steps_total: number;
+  steps_closed: number;
+  outcome: string | null;
+  attention: string | null;
+  updated_at: string;
+  steps: StepView[];
+}
+export interface ConvoyView {
+  id: string;
+  name: string;
+  status: string;
+  total: number;
+  closed: number;
+  percent: number;
+  rig_id: string | null;
+  created_at: string;
+  completed_at: string | null;
+  tasks: ConvoyTaskView[];
+}
+export interface ConvoyTaskView {
+  id: string;
+  title: string;
+  status: string;
+  outcome: string | null;
+  assigned_agent_id: string | null;
+  molecule_id: string | null;
+  steps_total: number | null;
+  steps_closed: number | null;
+  resume_step_id: string | null;
+}
+export interface AgentView {
+  id: string;
+  role: string;
+  rig_id: string | null;
+  name: string;
+  status: string;
+  incarnation: number;
+  preset: string;
+  last_seen: string | null;
+  current: { molecule_id: string; step: string; task_id: string | null } | null;
+  host_id: string | null;
+}
+export interface SessionView {
+  id: string;
+  agent_id: string;
+  incarnation: number;
+  preset: string;
+  status: string;
+  host_id: string;
+  pid: number | null;
+  worktree: string | null;
+  molecule_id: string | null;
+  started_at: string;
+  ended_at: string | null;
+  end_reason: string | null;
+  exit_code: number | null;
+}
+export interface EventView {
+  id: number;
+  seq: number | null;
+  type: string;
+  actor: string;
+  task_id: string | null;
+  molecule_id: string | null;
+  convoy_id: string | null;
+  agent_id: string | null;
+  payload: Json;
+  at: string;
+}
+export interface RigView {
+  id: string;
+  prefix: string;
+  path: string;
+  default_branch: string;
+  workers_max: number;
+  runtime: JsonObject;
+  default_formula: string | null;
+  created_at: string;
+}
+export interface HookView {
+  agent_id: string;
+  status: string;
+  incarnation: number;
+  items: {
+    molecule_id: string;
+    task_id: string | null;
+    title: string;
+    priority: number;
+    state: string;
+    since: string;
+  }[];
+  /** The step to work on now, with all that is needed; null when nothing is granted. */
+  current: StepBrief | null;
+}
+/** Everything a session needs for one step. */
+export interface StepBrief {
+  molecule_id: string;
+  step: string;
+  step_id: string;
+  attempt: number;
+  dispatch: number;
+  title: string;
+  instructions: string;
+  acceptance: string | null;
+  checks: string[];
+  task_id: string | null;
+  task_title: string | null;
+  task_description: string | null;
+  formula: string;
+  rig_id: string | null;
+  worktree: string | null;
+  branch: string | null;
+  steps_total: number;
+  steps_closed: number;
+  /** Outcomes of the steps it needs. */
+  needs: {
+    step: string;
+    outcome: string | null;
+    note: string | null;
+    commit_id: string | null;
+    agent_id: string | null;
+  }[];
+  /** Notes on the task, oldest first, at most 20. */
+  notes: { author: string; body: string; created_at: string }[];
+  resumed: boolean;
+}
+export interface Page<T> {
+  items: T[];
+  next_cursor: string | null;
+}

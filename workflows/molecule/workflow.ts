@@ -1,0 +1,390 @@
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  allHandlersFinished,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  isCancellation,
+  proxyActivities,
+  setHandler,
+  TimeoutFailure,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { HookActivities, TownActivities } from '../../schema/activities';
+import { hookQueue, runId } from '../../schema/ids';
+import {
+  hasOpenStep,
+  liveLanes,
+  type Molecule,
+  type MoleculeCommand,
+  nextCommands,
+  positionOf,
+} from '../../schema/molecule/molecule';
+import { unreachable } from '../../schema/errors';
+import type { MoleculeInput } from '../../schema/runs';
+import { PROJECTION, TOWN } from '../activity-options';
+import { now } from '../clock';
+import { MoleculeLog } from './log';
+import { cancel, granted, openGate, resolveStep, revoked } from './messages';
+
+/** What one run hands to the next when it continues as new. */
+export interface Carried {
+  readonly molecule: Molecule;
+  readonly last_n: number;
+}
+
+const { project } = proxyActivities<TownActivities>(PROJECTION);
+const town = proxyActivities<TownActivities>(TOWN);
+
+/** Events after which no further step is scheduled until the run has continued as new. */
+const HISTORY_MAX = 20_000;
+/** Why an attempt ended that is the session's own doing; other losses do not count towards the cap. */
+const COUNTED = new Set(['SESSION_LOST', 'ENDED_EARLY', 'SESSION_UNSTARTABLE']);
+
+/**
+ * Runs one poured formula to its end: records what happens, performs what `nextCommands` says is due, publishes its events.
+ * Steps are activities on hook queues, one attempt at a time. Ends when every lane is given back and every event is published.
+ */
+export async function molecule(
+  input: MoleculeInput,
+  carried: Carried | null = null,
+): Promise<{ readonly status: string; readonly seq: number }> {
+  const log = new MoleculeLog(runId.molecule(input.id), input.epoch, carried?.molecule ?? null);
+  const performing = new Set<string>();
+  const attempts = new Map<number, CancellationScope>();
+  let lastN = carried?.last_n ?? input.n;
+  let publishing = false;
+  let changes = 0;
+  let holder: string | null = null;
+
+  const record: MoleculeLog['record'] = (event) => {
+    log.record(event);
+    changes += 1;
+  };
+
+  if (carried === null) record({ type: 'molecule_poured', input });
+
+  setHandler(granted, (message) => {
+    const lane = log.molecule.lanes.find((candidate) => candidate.number === message.lane);
+    if (lane === undefined || log.molecule.status !== 'running') return;
+    if (
+      message.from === 'dispatcher' &&
+      (lane.status === 'asking' || lane.status === 'queued') &&
+      lane.agent === null
+    ) {
+      record({ type: 'lane_slotted', lane: lane.number, agent: message.agent });
+    }
+    if (
+      message.from === 'agent' &&
+      (lane.status === 'asking' || lane.status === 'queued' || lane.status === 'slotted')
+    ) {
+      record({ type: 'lane_granted', lane: lane.number, agent: message.agent });
+    }
+  });
+  setHandler(revoked, (message) => {
+    const lane = log.molecule.lanes.find((candidate) => candidate.number === message.lane);
+    if (lane === undefined || lane.status !== 'granted' || lane.agent !== message.agent) return;
+    const steps = log.molecule.steps.flatMap((step, position) =>
+      step.state.status === 'hooked' && step.state.lane === lane.number ? [position] : [],
+    );
+    record({ type: 'lane_revoked', lane: lane.number, reason: message.reason });
+    for (const position of steps) attempts.get(position)?.cancel();
+  });
+  setHandler(
+    resolveStep,
+    (message) => {
+      if (isRepeat(message.n)) return { status: 'applied before' };
+      const position = positionOf(log.molecule, message.step);
+      const step = position === null ? undefined : log.molecule.steps[position];
+      if (position === null || step === undefined || step.state.status === 'closed') return { status: 'closed before' };
+      record({
+        type: 'step_closed',
+        step: position,
+        outcome: message.outcome,
+        agent: null,
+        note: message.reason,
+        commit_id: null,
+        by: message.actor,
+      });
+      attempts.get(position)?.cancel();
+      return { status: 'closed' };
+    },
+    {
+      validator: (message) => {
+        if (positionOf(log.molecule, message.step) === null)
+          refuse('NOT_FOUND', `molecule ${input.id} has no step ${message.step}`);
+        if (log.molecule.status !== 'running') refuse('WRONG_STATE', `molecule ${input.id} is ${log.molecule.status}`);
+      },
+    },
+  );
+  setHandler(
+    openGate,
+    (message) => {
+      if (isRepeat(message.n)) return { status: 'applied before' };
+      const position = positionOf(log.molecule, message.step);
+      if (position === null || log.molecule.steps[position]?.gateOpen !== false) return { status: 'open before' };
+      record({ type: 'gate_opened', step: position, by: message.actor, reason: message.reason });
+      return { status: 'opened' };
+    },
+    {
+      validator: (message) => {
+        if (positionOf(log.molecule, message.step) === null)
+          refuse('NOT_FOUND', `molecule ${input.id} has no step ${message.step}`);
+      },
+    },
+  );
+  setHandler(cancel, (message) => {
+    if (!isRepeat(message.n) && log.molecule.status === 'running') {
+      record({ type: 'molecule_cancelled', reason: message.reason, by: message.actor });
+      for (const scope of attempts.values()) scope.cancel();
+      perform('finish', () => finish('cancelled', message.reason));
+    }
+    return { status: log.molecule.status };
+  });
+
+  for (;;) {
+    const seen = changes;
+    const info = workflowInfo();
+    const rollOver = info.continueAsNewSuggested && (!hasOpenStep(log.molecule) || info.historyLength > HISTORY_MAX);
+    const { commands, wakeAt } = nextCommands(log.molecule, now(), rollOver);
+    for (const command of commands) perform(command.key, () => run(command), command);
+    tellHolder();
+    publish();
+    const isIdle = performing.size === 0 && !publishing && !log.hasUnpublished();
+    if (log.molecule.status !== 'running' && isIdle && changes === seen) break;
+    if (rollOver && isIdle && !hasOpenStep(log.molecule) && changes === seen) {
+      await condition(allHandlersFinished);
+      if (changes === seen) await continueAsNew<typeof molecule>(input, { molecule: log.molecule, last_n: lastN });
+      continue;
+    }
+    if (changes !== seen) continue;
+    const changed = () => changes !== seen;
+    if (wakeAt === null) await condition(changed);
+    else await condition(changed, Math.max(1, wakeAt - now()));
+  }
+  await condition(allHandlersFinished);
+  return { status: log.molecule.status, seq: log.molecule.seq };
+
+  /** Messages of the ledger carry a rising number; one that was applied before, also before continuing as new, is ignored. */
+  function isRepeat(n: number | undefined): boolean {
+    if (n === undefined) return false;
+    if (n <= lastN) return true;
+    lastN = n;
+    return false;
+  }
+
+  /** Begins a command unless it is under way. Facts that the command itself establishes are recorded before anything is awaited. */
+  function perform(key: string, body: () => Promise<void>, command?: MoleculeCommand): void {
+    if (performing.has(key)) return;
+    performing.add(key);
+    if (command?.kind === 'hook_step') {
+      const { step, lane, agent, attempt, dispatch } = command;
+      record({ type: 'step_hooked', step, lane, agent, attempt, dispatch });
+    }
+    if (command?.kind === 'release_lane') record({ type: 'lane_released', lane: command.lane, reason: command.reason });
+    if (command?.kind === 'open_lane') record({ type: 'lane_asked', lane: command.lane });
+    if (command?.kind === 'open_gate')
+      record({ type: 'gate_opened', step: command.step, by: 'timer', reason: 'the time is over' });
+    if (command?.kind === 'finish') record({ type: 'molecule_finished', outcome: command.outcome });
+    void body().finally(() => {
+      performing.delete(key);
+      changes += 1;
+    });
+  }
+
+  async function run(command: MoleculeCommand): Promise<void> {
+    switch (command.kind) {
+      case 'hook_step':
+        return performStep(command);
+      case 'ask_grant':
+        return askGrant(command.lane, command.agent);
+      case 'ask_slot':
+        return askSlot(command.lane, command.wait);
+      case 'release_lane':
+        return release(command.lane, command.agent, command.reason);
+      case 'finish':
+        return finish(command.outcome, '');
+      case 'open_lane':
+      case 'open_gate':
+        return;
+      default:
+        return unreachable(command, 'run');
+    }
+  }
+
+  /** The ledger names the first lane's agent as the task's holder. */
+  function tellHolder(): void {
+    const first = liveLanes(log.molecule).find((lane) => lane.status === 'granted');
+    const { root_task_id } = input;
+    if (root_task_id === null || first === undefined || first.agent === null || first.agent === holder) return;
+    const agent = first.agent;
+    holder = agent;
+    perform(`holder:${agent}`, () => town.recordHolder({ task_id: root_task_id, agent, molecule_id: input.id }));
+  }
+
+  async function performStep(command: Extract<MoleculeCommand, { kind: 'hook_step' }>): Promise<void> {
+    const { step: position, agent, attempt, dispatch } = command;
+    const step = log.molecule.steps[position];
+    if (step === undefined) return;
+    const { timings } = input;
+    const onHook = proxyActivities<HookActivities>({
+      taskQueue: hookQueue(agent, input.namespace),
+      // The same id twice in one workflow task wedges the run, hence the dispatch number.
+      activityId: `step:${step.id}:${dispatch}`,
+      startToCloseTimeout: timings.stepTimeoutMs,
+      heartbeatTimeout: timings.heartbeatTimeoutMs,
+      // This run counts attempts, not the server.
+      retry: { maximumAttempts: 1 },
+      cancellationType: ActivityCancellationType.TRY_CANCEL,
+      priority: { priorityKey: 1 + Math.min(4, Math.max(0, step.priority ?? input.priority)) },
+      summary: `${step.id}, attempt ${attempt}`.slice(0, 200),
+    });
+    const scope = new CancellationScope();
+    attempts.set(position, scope);
+    try {
+      const result = await scope.run(() =>
+        onHook.performStep({
+          molecule_id: input.id,
+          root_task_id: input.root_task_id,
+          rig_id: input.rig_id,
+          agent,
+          step: step.id,
+          attempt,
+          dispatch,
+          base_commit: command.baseCommit,
+          decision_id: input.decision_id,
+        }),
+      );
+      if (isCurrent(position, dispatch)) {
+        const { outcome, note, commit_id } = result;
+        record({
+          type: 'step_closed',
+          step: position,
+          outcome,
+          agent: result.agent,
+          note,
+          commit_id,
+          by: result.agent,
+        });
+      }
+    } catch (error) {
+      if (!isCurrent(position, dispatch)) return;
+      const { reason, detail } = lossOf(error);
+      record({
+        type: 'step_lost',
+        step: position,
+        dispatch,
+        reason,
+        counted: COUNTED.has(reason),
+        detail: detail.slice(0, 500),
+      });
+    } finally {
+      if (attempts.get(position) === scope) attempts.delete(position);
+    }
+  }
+
+  function isCurrent(position: number, dispatch: number): boolean {
+    const step = log.molecule.steps[position];
+    return step?.state.status === 'hooked' && step.dispatches === dispatch && log.molecule.status === 'running';
+  }
+
+  async function askGrant(lane: number, agent: string): Promise<void> {
+    try {
+      const answer = await town.askGrant({
+        agent,
+        molecule_id: input.id,
+        lane,
+        priority: input.priority,
+        decision_id: input.decision_id,
+      });
+      const status = laneStatus(lane);
+      if (answer.granted && (status === 'asking' || status === 'slotted' || status === 'queued'))
+        record({ type: 'lane_granted', lane, agent });
+      else if (status === 'asking' || status === 'slotted' || status === 'queued')
+        record({ type: 'lane_queued', lane });
+    } catch (error) {
+      refused(lane, error);
+    }
+  }
+
+  async function askSlot(lane: number, wait: boolean): Promise<void> {
+    try {
+      const answer = await town.askSlot({
+        rig_id: input.rig_id,
+        molecule_id: input.id,
+        lane,
+        priority: input.priority,
+        decision_id: input.decision_id,
+        wait,
+      });
+      const status = laneStatus(lane);
+      const isAsking = status === 'asking' || (status === 'queued' && laneAgent(lane) === null);
+      if (!isAsking) return;
+      if (answer.kind === 'granted') record({ type: 'lane_slotted', lane, agent: answer.agent });
+      else if (answer.kind === 'refused') record({ type: 'lane_refused', lane, reason: 'no free slot in the rig' });
+      else record({ type: 'lane_queued', lane });
+    } catch (error) {
+      refused(lane, error);
+    }
+  }
+
+  /** A refusal for good: without a first lane there is no holder, so the task goes back to the ledger as open. */
+  function refused(lane: number, error: unknown): void {
+    if (isCancellation(error)) throw error;
+    const reason = lossOf(error).detail;
+    if (log.molecule.status !== 'running') return;
+    record({ type: 'lane_refused', lane, reason });
+    if (lane !== 0) return;
+    record({ type: 'molecule_refused', reason });
+    perform('finish', () => finish('refused', reason));
+  }
+
+  async function release(lane: number, agent: string | null, reason: string): Promise<void> {
+    if (agent !== null) await town.releaseGrant({ agent, molecule_id: input.id, lane, reason });
+    if (input.target.kind === 'rig') await town.freeSlot({ rig_id: input.rig_id, molecule_id: input.id, lane });
+  }
+
+  async function finish(outcome: 'done' | 'failed' | 'cancelled' | 'refused', reason: string): Promise<void> {
+    await town.finishMolecule({
+      molecule_id: input.id,
+      root_task_id: input.root_task_id,
+      outcome,
+      reason,
+      decision_id: input.decision_id,
+    });
+  }
+
+  /** One publication at a time; it starts in the same workflow task as the next step, so it costs no latency. */
+  function publish(): void {
+    if (publishing || !log.hasUnpublished()) return;
+    publishing = true;
+    void project(log.takeBatch()).finally(() => {
+      publishing = false;
+      if (log.hasUnpublished() || log.molecule.status !== 'running' || workflowInfo().continueAsNewSuggested)
+        changes += 1;
+    });
+  }
+
+  function laneStatus(lane: number) {
+    return log.molecule.lanes.find((candidate) => candidate.number === lane)?.status ?? 'released';
+  }
+
+  function laneAgent(lane: number) {
+    return log.molecule.lanes.find((candidate) => candidate.number === lane)?.agent ?? null;
+  }
+}
+
+function refuse(code: string, message: string): never {
+  throw ApplicationFailure.create({ type: code, message, nonRetryable: true });
+}
+
+/** Why an activity ended without a result, as a code and a sentence. */
+function lossOf(error: unknown): { reason: string; detail: string } {
+  if (isCancellation(error)) return { reason: 'CANCELLED', detail: 'cancelled' };
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) return { reason: 'HOST_LOST', detail: `no sign of life: ${cause.timeoutType}` };
+  if (cause instanceof ApplicationFailure) return { reason: cause.type ?? 'ERROR', detail: cause.message };
+  return { reason: 'ERROR', detail: cause instanceof Error ? cause.message : String(cause) };
+}
