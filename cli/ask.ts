@@ -64,7 +64,7 @@ export function askOnce(path: string, request: KeyedRequest): Promise<SocketAnsw
 
 /** Asks again while nobody listens, for `patienceMs` after each loss. A request without a key is not repeated once it was sent. */
 export async function ask(path: string, request: KeyedRequest, patienceMs: number): Promise<SocketAnswer> {
-  for (let until = 0; ; ) {
+  for (let until = 0; ;) {
     try {
       return await askOnce(path, request);
     } catch (error) {

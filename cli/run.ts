@@ -30,8 +30,14 @@ async function main(argv: readonly string[]): Promise<void> {
     } catch (error) {
       if (!(error instanceof SocketLost)) throw error;
       const advice = 'hint: look at the town with: town status';
-      if (error.sent) return print('', `town: the town went away before it answered; the command may have been carried out\n${advice}\n`, 7);
-      if (token !== null) return print('', `town: the town does not answer on its socket: ${error.message}\n${advice}\n`, 7);
+      if (error.sent)
+        return print(
+          '',
+          `town: the town went away before it answered; the command may have been carried out\n${advice}\n`,
+          7,
+        );
+      if (token !== null)
+        return print('', `town: the town does not answer on its socket: ${error.message}\n${advice}\n`, 7);
     }
   }
   enableCompileCache();

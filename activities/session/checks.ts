@@ -28,7 +28,9 @@ export async function runChecks(worktrees: Worktrees, run: CheckRun): Promise<vo
     for (const check of run.checks) {
       const end = await runCheck(check, folder, run);
       if (end.code === 0) continue;
-      const how = end.timedOut ? `took longer than ${run.timeoutMs} ms` : `ended with ${end.signal ?? `exit code ${end.code}`}`;
+      const how = end.timedOut
+        ? `took longer than ${run.timeoutMs} ms`
+        : `ended with ${end.signal ?? `exit code ${end.code}`}`;
       throw new TownError('CHECKS_FAILED', `check \`${check}\` ${how} on ${run.commit.slice(0, 12)}`, {
         hint: 'correct the work, commit it, then close the step again',
         details: { check, exit_code: end.code, commit_id: run.commit, output: tailOf(run.logFile, 4_000) },

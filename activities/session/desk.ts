@@ -15,7 +15,7 @@ import type { StepBrief } from '../../schema/views';
 import type { Worktrees } from '../worktree/git-worktree';
 import { createBell } from './bell';
 import { runChecks } from './checks';
-import { hashToken, type LiveSession, type SessionEnd, type Sessions } from './sessions';
+import { hashToken, plainEnv, type LiveSession, type SessionEnd, type Sessions } from './sessions';
 import { isOver, type StepState, type StepStates } from './step-states';
 import type { AttemptTokens } from './tokens';
 
@@ -49,8 +49,6 @@ export interface DeskOptions {
   readonly timings: Timings;
   /** Folder for `<molecule>.<step>.<attempt>.log` of acceptance checks. */
   readonly checkLogs: string;
-  /** Environment of acceptance checks. */
-  readonly checkEnv: NodeJS.ProcessEnv;
   readonly log: (line: string) => void;
   readonly checkTimeoutMs?: number;
   /** How long a close waits for an attempt that is not here yet (the host was just started again). */
@@ -106,7 +104,7 @@ export function createDesk(options: DeskOptions): Desk {
     const { request } = work;
     const [receipt, brief] = await Promise.all([
       persist(work, () => ledger.getReceipt(request.molecule_id, request.step)),
-      persist(work, () => ledger.brief(request.molecule_id, request.step)),
+      persist(work, () => ledger.brief(request.molecule_id, request.step), ['NOT_FOUND']), // its rows are written while it starts
     ]);
     if (receipt !== null && receipt !== GONE) return settle(work, resultOf(receipt));
     if (brief === GONE) return;
@@ -169,12 +167,16 @@ export function createDesk(options: DeskOptions): Desk {
   }
 
   /** Repeats what fails for reasons that pass (database away, rows not projected yet) while the attempt lasts. */
-  async function persist<Result>(work: Work, ask: () => Promise<Result>): Promise<Result | typeof GONE> {
+  async function persist<Result>(
+    work: Work,
+    ask: () => Promise<Result>,
+    also: readonly ErrorCode[] = [],
+  ): Promise<Result | typeof GONE> {
     for (let pauseMs = 20; !work.over; pauseMs = Math.min(2 * pauseMs, 2_000)) {
       try {
         return await ask();
       } catch (error) {
-        if (error instanceof TownError && !passes(error.code)) throw error;
+        if (!(error instanceof TownError && (passes(error.code) || also.includes(error.code)))) throw error;
         if (pauseMs > 300) log(`${work.request.agent}: step ${work.request.step} waits: ${String(error)}`);
         await Promise.race([bell.wait(pauseMs), work.outcome.promise.catch(() => undefined)]);
       }
@@ -238,7 +240,7 @@ export function createDesk(options: DeskOptions): Desk {
   async function workFor(caller: DeskCaller, close: CloseStep): Promise<Work | Receipt> {
     const ready = match(caller, close);
     if (ready !== null) return ready;
-    const molecule_id = close.molecule_id ?? moleculeOf(close.step) ?? sessions.live(caller.agent)?.molecule_id ?? null;
+    const molecule_id = close.molecule_id ?? sessions.live(caller.agent)?.molecule_id ?? null;
     const step = close.step === null ? null : stepName(close.step);
     if (molecule_id !== null && step !== null) {
       const receipt = await ledger.getReceipt(molecule_id, step);
@@ -246,7 +248,8 @@ export function createDesk(options: DeskOptions): Desk {
       refuseForeign(caller, molecule_id, step, await states.read(molecule_id, step));
     }
     const other = works.get(caller.agent);
-    if (other?.brief != null && other.session?.incarnation === caller.incarnation) throw notOnHook(caller, close, other);
+    if (other?.brief != null && other.session?.incarnation === caller.incarnation)
+      throw notOnHook(caller, close, other);
     // The host was just started again, or the step is on its way.
     const work = await bell.until(() => match(caller, close), options.attemptWaitMs ?? 15_000);
     if (work !== null) return work;
@@ -277,9 +280,13 @@ export function createDesk(options: DeskOptions): Desk {
     const checks = work.brief?.checks ?? [];
     if (close.outcome === 'done' && checks.length > 0) {
       if (worktree === null || commit_id === null) {
-        throw new TownError('CHECKS_FAILED', `step ${step} has acceptance checks, and there is no commit to run them on`, {
-          hint: 'commit the work in the worktree, then close the step again',
-        });
+        throw new TownError(
+          'CHECKS_FAILED',
+          `step ${step} has acceptance checks, and there is no commit to run them on`,
+          {
+            hint: 'commit the work in the worktree, then close the step again',
+          },
+        );
       }
       await runChecks(options.worktrees, {
         checks,
@@ -287,13 +294,22 @@ export function createDesk(options: DeskOptions): Desk {
         commit: commit_id,
         logFile: join(options.checkLogs, `${encodeURIComponent(`${molecule_id}.${step}.${attempt}`)}.log`),
         timeoutMs: options.checkTimeoutMs ?? 10 * 60_000,
-        env: options.checkEnv,
+        env: plainEnv(),
       });
     }
     const { agent, incarnation, session_id } = caller;
     const { receipt } = await ledger.writeReceipt(
       { actor: agent, session: { agent, incarnation } },
-      { molecule_id, step, attempt, session_id, outcome: close.outcome, note: close.note, commit_id, output: close.output },
+      {
+        molecule_id,
+        step,
+        attempt,
+        session_id,
+        outcome: close.outcome,
+        note: close.note,
+        commit_id,
+        output: close.output,
+      },
     );
     settle(work, resultOf(receipt));
     return receipt;
@@ -402,15 +418,24 @@ export function createDesk(options: DeskOptions): Desk {
 
     async authenticate(token) {
       const token_hash = hashToken(token);
+      const live = sessions.byToken(token_hash); // no round trip: the ledger compares the incarnation with every write
+      if (live !== null) {
+        called(live.agent);
+        return { agent: live.agent, session_id: live.id, incarnation: live.incarnation, worktree: live.worktree };
+      }
       const row = await ledger.sessionByToken(token_hash);
       if (row === null) {
         throw new TownError('UNAUTHORIZED', 'this session token is not known here', { hint: 'see: town session list' });
       }
       if (row.status === 'ended') {
-        throw new TownError('STALE_SESSION', `this session of ${row.agent_id} (incarnation ${row.incarnation}) is over`, {
-          hint: 'stop working here: a later session of this agent has the hook now, or its work is finished',
-          details: { agent: row.agent_id, incarnation: row.incarnation, reason: row.end_reason },
-        });
+        throw new TownError(
+          'STALE_SESSION',
+          `this session of ${row.agent_id} (incarnation ${row.incarnation}) is over`,
+          {
+            hint: 'stop working here: a later session of this agent has the hook now, or its work is finished',
+            details: { agent: row.agent_id, incarnation: row.incarnation, reason: row.end_reason },
+          },
+        );
       }
       called(row.agent_id);
       return {
@@ -475,27 +500,26 @@ function refusalOf(error: unknown): ApplicationFailure {
   return failure('SESSION_UNSTARTABLE', message);
 }
 
-/** Errors that go away without anybody changing the work. NOT_FOUND: the molecule's first rows are written while its first step starts. */
+/** Errors that go away without anybody changing the work. */
 function passes(code: ErrorCode): boolean {
-  return code === 'NOT_FOUND' || ERROR_CODES[code].http === 503;
+  return ERROR_CODES[code].http === 503 || code === 'TIMED_OUT';
 }
 
-/** `acme-k3f9a.run-tests` → `run-tests`; a plain name stays. */
+/** `acme-k3f9a.run-tests` → `run-tests`; a plain name stays. A step's id names the root task: the molecule is the session's. */
 function stepName(step: string): string {
   return /^[a-z0-9-]+-[a-z0-9]+(?:\.[0-9]+)*\.([a-z].*)$/.exec(step)?.[1] ?? step;
-}
-
-/** A step's id names the root task, not the molecule. */
-function moleculeOf(_step: string | null): MoleculeId | null {
-  return null;
 }
 
 function refuseForeign(caller: DeskCaller, molecule_id: MoleculeId, step: string, state: StepState | null): void {
   if (state === null) return;
   if (state.step_status === 'closed' || isOver(state.molecule_status)) {
-    throw new TownError('WRONG_STATE', `step ${step} of ${molecule_id} is closed (${state.outcome ?? state.molecule_status})`, {
-      hint: 'see the step on your hook: town hook',
-    });
+    throw new TownError(
+      'WRONG_STATE',
+      `step ${step} of ${molecule_id} is closed (${state.outcome ?? state.molecule_status})`,
+      {
+        hint: 'see the step on your hook: town hook',
+      },
+    );
   }
   if (state.agent_id !== null && state.agent_id !== caller.agent) throw notHolder(caller, molecule_id, state.agent_id);
 }

@@ -47,6 +47,7 @@ export interface LiveSession {
 }
 export interface Sessions {
   live(agent: AgentAddress): LiveSession | null;
+  byToken(token_hash: string): LiveSession | null;
   /** The session for this work. Null: the agent's sessions are external and none is attached; see `onAttached`.
    *  @throws SESSION_UNSTARTABLE, GIT_FAILED, and what the ledger throws */
   ensure(need: SessionNeed): Promise<{ readonly session: LiveSession; readonly fresh: boolean } | null>;
@@ -168,7 +169,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     if (entry.process !== null) {
       await endSessionProcesses({ session_id: entry.id, leader: entry.process }, killGraceMs);
     }
-    await ledger.endSession({ actor }, entry.id, { reason: end.reason, exit_code: end.code });
+    await ledger.endSession({ actor }, entry.id, { reason: oneLine(end.reason), exit_code: end.code });
   }
 
   async function end(entry: Entry, reason: string): Promise<void> {
@@ -300,7 +301,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       launched.go();
       return entry;
     } catch (error) {
-      await ledger.endSession({ actor }, session_id, { reason: messageOf(error).slice(0, 500), exit_code: null });
+      await ledger.endSession({ actor }, session_id, { reason: oneLine(messageOf(error)), exit_code: null });
       throw error;
     }
   }
@@ -319,7 +320,8 @@ export function createSessions(options: SessionsOptions): Sessions {
   async function find(need: SessionNeed): Promise<{ session: LiveSession; fresh: boolean } | null> {
     const known = entries.get(need.agent);
     if (known !== undefined) {
-      if (known.preset === 'external' || known.molecule_id === need.molecule_id) return { session: known, fresh: false };
+      if (known.preset === 'external' || known.molecule_id === need.molecule_id)
+        return { session: known, fresh: false };
       await release(known);
     }
     const row = known === undefined ? await ledger.currentSession(need.agent) : null;
@@ -348,6 +350,7 @@ export function createSessions(options: SessionsOptions): Sessions {
 
   return {
     live: (agent) => entries.get(agent) ?? null,
+    byToken: (token_hash) => [...entries.values()].find((entry) => entry.token_hash === token_hash) ?? null,
 
     ensure(need) {
       const known = entries.get(need.agent);
@@ -381,7 +384,8 @@ export function createSessions(options: SessionsOptions): Sessions {
         };
         const { session_id, incarnation, previous } = await ledger.openSession({ actor: asker }, opening);
         if (previous !== null && previous.preset !== 'external') await endRow(previous);
-        if (known !== undefined) ended(known, { kind: 'replaced', code: null, signal: null, reason: 'replaced by a newer attach' });
+        if (known !== undefined)
+          ended(known, { kind: 'replaced', code: null, signal: null, reason: 'replaced by a newer attach' });
         const entry = keep({
           id: session_id,
           agent,
@@ -434,14 +438,18 @@ function liveProcessOf(row: SessionRow): ProcessRef | null {
   return isAlive(process.pid, process.startTime) ? process : null;
 }
 
-function sessionEnv(extra: Readonly<Record<string, string>>, bin: string): Record<string, string> {
+/** This process's environment without credentials and switches of the town. */
+export function plainEnv(): Record<string, string> {
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) {
     if (value !== undefined && !WITHHELD.test(name)) env[name] = value;
   }
-  Object.assign(env, extra);
-  env['PATH'] = `${bin}:${env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`;
   return env;
+}
+
+function sessionEnv(extra: Readonly<Record<string, string>>, bin: string): Record<string, string> {
+  const env = { ...plainEnv(), ...extra };
+  return { ...env, PATH: `${bin}:${env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}` };
 }
 
 function describeExit(exit: LaunchExit, logFile: string): SessionEnd {
@@ -453,6 +461,10 @@ function describeExit(exit: LaunchExit, logFile: string): SessionEnd {
     return { kind: 'unstartable', code, signal, reason: tailOf(logFile, 400).trim() || `exit code ${code}` };
   }
   return { kind: 'exited', code, signal, reason: signal === null ? `exit code ${code}` : `signal ${signal}` };
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim().slice(0, 450);
 }
 
 function messageOf(error: unknown): string {

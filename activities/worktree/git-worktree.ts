@@ -233,7 +233,9 @@ async function resolveCommit(path: string, commit: string): Promise<string> {
       hint: 'name a commit of the worktree, for example the answer of: git rev-parse HEAD',
     });
   if (!/^[A-Za-z0-9_][A-Za-z0-9_./^~-]{0,199}$/.test(commit)) throw refuse('is not the name of a commit');
-  const id = (await tryGit(path, ['rev-parse', '--verify', '--quiet', '--end-of-options', `${commit}^{commit}`]))?.trim();
+  const id = (
+    await tryGit(path, ['rev-parse', '--verify', '--quiet', '--end-of-options', `${commit}^{commit}`])
+  )?.trim();
   if (id === undefined) throw refuse(`is no commit in ${path}`);
   if (readHead(path) === id) return id;
   if ((await tryGit(path, ['merge-base', '--is-ancestor', id, 'HEAD'])) !== null) return id;
@@ -311,10 +313,14 @@ function gitFailed(what: string, stderr: string, cause: unknown): TownError {
   const code = (cause as NodeJS.ErrnoException | null)?.code;
   const missing = code === 'ENOENT';
   const said = stderr.trim().slice(0, 1_000) || (missing ? 'no git executable, or no such folder' : '');
-  return new TownError(/No space left/.test(said) ? 'DISK_FULL' : 'GIT_FAILED', said === '' ? what : `${what}: ${said}`, {
-    details: { spawned: typeof code === 'number' || missing },
-    cause,
-  });
+  return new TownError(
+    /No space left/.test(said) ? 'DISK_FULL' : 'GIT_FAILED',
+    said === '' ? what : `${what}: ${said}`,
+    {
+      details: { spawned: typeof code === 'number' || missing },
+      cause,
+    },
+  );
 }
 
 function gitEnv(): NodeJS.ProcessEnv {

@@ -7,7 +7,14 @@ import type { DeskCaller, HookDesk } from '../../schema/desk';
 import { TownError } from '../../schema/errors';
 import type { Recipe } from '../../schema/formula/recipe';
 import { singleStepRecipe } from '../../schema/formula/single-step';
-import { parseAgentAddress, runId, type AgentAddress, type MoleculeId, type RigId, type TaskId } from '../../schema/ids';
+import {
+  parseAgentAddress,
+  runId,
+  type AgentAddress,
+  type MoleculeId,
+  type RigId,
+  type TaskId,
+} from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
 import type { Ask, ConvoyInput, Ledger, RigInput, SlingTarget } from '../../schema/ledger';
 import type { DispatchQuestion } from '../../schema/policy';
@@ -57,9 +64,34 @@ export interface TownClient extends Straight {
 }
 
 const STRAIGHT = [
-  'addRig', 'listRigs', 'getRig', 'createTask', 'updateTask', 'closeTask', 'addNote', 'addDependency', 'removeDependency', 'getTask',
-  'listTasks', 'readyTasks', 'unassignTask', 'addToConvoy', 'setConvoyStatus', 'getConvoy', 'listConvoys', 'addAgent', 'getAgent',
-  'listAgents', 'listSessions', 'listEvents', 'verifyAudit', 'getMolecule', 'listMolecules', 'hook', 'brief', 'getReceipt',
+  'addRig',
+  'listRigs',
+  'getRig',
+  'createTask',
+  'updateTask',
+  'closeTask',
+  'addNote',
+  'addDependency',
+  'removeDependency',
+  'getTask',
+  'listTasks',
+  'readyTasks',
+  'unassignTask',
+  'addToConvoy',
+  'setConvoyStatus',
+  'getConvoy',
+  'listConvoys',
+  'addAgent',
+  'getAgent',
+  'listAgents',
+  'listSessions',
+  'listEvents',
+  'verifyAudit',
+  'getMolecule',
+  'listMolecules',
+  'hook',
+  'brief',
+  'getReceipt',
 ] as const satisfies readonly (keyof Ledger)[];
 type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
 
@@ -127,9 +159,14 @@ export function createTownClient(parts: TownParts): TownClient {
 
   function chooseRecipe(task: TaskView, rig: RigView, { formula, vars, bare }: RecipeWish): Recipe {
     const name = bare ? null : (formula ?? rig.default_formula);
-    if (name === null) return singleStepRecipe(task, sha256);
+    if (name === null) return singleStepRecipe(task.title, task.description, task.acceptance, sha256);
     // What every task can fill in, for formulas that ask for it.
-    const known: Record<string, string> = { task: task.id, issue: task.id, title: task.title, description: task.description };
+    const known: Record<string, string> = {
+      task: task.id,
+      issue: task.id,
+      title: task.title,
+      description: task.description,
+    };
     const declared = formulas.variables(name, rig.path);
     const filled = Object.fromEntries(Object.entries(known).filter(([variable]) => declared.includes(variable)));
     return formulas.cook(name, { ...filled, ...vars }, rig.path).recipe;
@@ -162,7 +199,9 @@ export function createTownClient(parts: TownParts): TownClient {
       policy_hash: ruling.policyHash,
     });
     if (ruling.allow) return id;
-    const code = ruling.reasons.some((reason) => reason.startsWith('POLICY_UNAVAILABLE')) ? 'POLICY_UNAVAILABLE' : 'POLICY_DENIED';
+    const code = ruling.reasons.some((reason) => reason.startsWith('POLICY_UNAVAILABLE'))
+      ? 'POLICY_UNAVAILABLE'
+      : 'POLICY_DENIED';
     throw new TownError(code, `${task.id} may not go to ${target.id}: ${ruling.reasons.join('; ')}`, {
       hint: 'ask the person who runs this town; the rules are in its policies folder',
       details: { decision_id: id, reasons: ruling.reasons },
@@ -223,7 +262,14 @@ export function createTownClient(parts: TownParts): TownClient {
         const target = { kind: 'agent', id: wish.agent } as const;
         try {
           slung.push(
-            await sling(keyed(ask, task.id), { task_id: task.id, target, formula: null, vars: {}, bare: false, resume: true }),
+            await sling(keyed(ask, task.id), {
+              task_id: task.id,
+              target,
+              formula: null,
+              vars: {},
+              bare: false,
+              resume: true,
+            }),
           );
         } catch (error) {
           // Not to stay in progress without a molecule.
@@ -235,7 +281,12 @@ export function createTownClient(parts: TownParts): TownClient {
     },
     async openConvoy(ask, { vars, ...convoy }) {
       if (convoy.tasks.length > 0) return await ledger.createConvoy(ask, convoy);
-      if (convoy.formula === null || convoy.formula === undefined || convoy.rig_id === null || convoy.rig_id === undefined) {
+      if (
+        convoy.formula === null ||
+        convoy.formula === undefined ||
+        convoy.rig_id === null ||
+        convoy.rig_id === undefined
+      ) {
         throw new TownError('USAGE', 'a convoy needs tasks, or a formula and a rig', {
           hint: 'town convoy create <name> <task…>, or: town convoy create <name> --formula <formula> --rig <rig>',
         });
@@ -252,7 +303,13 @@ export function createTownClient(parts: TownParts): TownClient {
     },
     async requeue(ask, agent, { molecule_id, reason }) {
       await ledger.getAgent(agent);
-      return { n: await ledger.tellRun(ask, runId.agent(agent), { kind: 'update', name: 'requeue', args: { molecule_id, reason } }) };
+      return {
+        n: await ledger.tellRun(ask, runId.agent(agent), {
+          kind: 'update',
+          name: 'requeue',
+          args: { molecule_id, reason },
+        }),
+      };
     },
     async release(ask, agent, reason) {
       await ledger.getAgent(agent);
@@ -264,15 +321,23 @@ export function createTownClient(parts: TownParts): TownClient {
       const { steps } = await ledger.getMolecule(molecule_id);
       const found = steps.find(({ id, step }) => step === wish.step || id === wish.step);
       if (found === undefined) {
-        throw new TownError('NOT_FOUND', `${molecule_id} has no step ${wish.step}`, { hint: `see: town molecule show ${molecule_id}` });
-      }
-      if (found.status === 'closed') {
-        throw new TownError('WRONG_STATE', `the step ${found.step} of ${molecule_id} is closed already (${found.outcome ?? 'done'})`, {
+        throw new TownError('NOT_FOUND', `${molecule_id} has no step ${wish.step}`, {
           hint: `see: town molecule show ${molecule_id}`,
         });
       }
+      if (found.status === 'closed') {
+        throw new TownError(
+          'WRONG_STATE',
+          `the step ${found.step} of ${molecule_id} is closed already (${found.outcome ?? 'done'})`,
+          {
+            hint: `see: town molecule show ${molecule_id}`,
+          },
+        );
+      }
       const args = { step: found.step, outcome: wish.outcome, reason: wish.reason, actor: ask.actor };
-      return { n: await ledger.tellRun(ask, runId.molecule(molecule_id), { kind: 'update', name: 'resolveStep', args }) };
+      return {
+        n: await ledger.tellRun(ask, runId.molecule(molecule_id), { kind: 'update', name: 'resolveStep', args }),
+      };
     },
     async nextSteps(molecule_id) {
       const { steps } = await ledger.getMolecule(molecule_id);
@@ -280,7 +345,9 @@ export function createTownClient(parts: TownParts): TownClient {
     },
     async rebuildProjection() {
       if (parts.rebuild !== null) return await parts.rebuild();
-      throw new TownError('UNAVAILABLE', 'the projection is rebuilt by the service, which does not run', { hint: 'start it with: town up' });
+      throw new TownError('UNAVAILABLE', 'the projection is rebuilt by the service, which does not run', {
+        hint: 'start it with: town up',
+      });
     },
   };
 }
@@ -322,7 +389,9 @@ function readBranch(path: string): string {
     });
   }
   if (statSync(head, { throwIfNoEntry: false })?.isFile() !== true) {
-    throw new TownError('INVALID_INPUT', `${path} is not a git repository`, { hint: 'name the top folder of a git repository' });
+    throw new TownError('INVALID_INPUT', `${path} is not a git repository`, {
+      hint: 'name the top folder of a git repository',
+    });
   }
   return /^ref: refs\/heads\/(.+)$/m.exec(readFileSync(head, 'utf8'))?.[1]?.trim() ?? 'main';
 }

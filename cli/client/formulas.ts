@@ -47,7 +47,10 @@ export function createFormulaShelf(folders: FormulaFolders): FormulaShelf {
     ['town', folders.town],
     ...(rigPath === null
       ? []
-      : ([join(rigPath, '.town', 'formulas'), join(rigPath, '.beads', 'formulas')].map((path) => ['rig', path]) as ['rig', string][])),
+      : ([join(rigPath, '.town', 'formulas'), join(rigPath, '.beads', 'formulas')].map((path) => ['rig', path]) as [
+          'rig',
+          string,
+        ][])),
     ['user', folders.user],
     ['built-in', folders.builtIn],
   ];
@@ -160,8 +163,14 @@ function refusal(name: string, problems: readonly FormulaProblem[]): TownError {
   const lines = errors.slice(0, NAMED_MAX).map(({ file, line, message }) => `\n  ${file}:${line}: ${message}`);
   if (errors.length > NAMED_MAX) lines.push(`\n  and ${errors.length - NAMED_MAX} more`);
   const onlyVariables = errors.every(({ code }) => /VARIABLE|ENUM|PATTERN/.test(code));
-  return new TownError(onlyVariables ? 'FORMULA_VARIABLES' : 'FORMULA_INVALID', `the formula ${name} cannot be used:${lines.join('')}`, {
-    hint: onlyVariables ? 'give each variable as --var name=value' : (errors[0]?.fix ?? 'correct the lines named above'),
-    details: { problems: errors.slice(0, 100) },
-  });
+  return new TownError(
+    onlyVariables ? 'FORMULA_VARIABLES' : 'FORMULA_INVALID',
+    `the formula ${name} cannot be used:${lines.join('')}`,
+    {
+      hint: onlyVariables
+        ? 'give each variable as --var name=value'
+        : (errors[0]?.fix ?? 'correct the lines named above'),
+      details: { problems: errors.slice(0, 100) },
+    },
+  );
 }

@@ -10,7 +10,10 @@ import { findVerb } from './verbs';
 export async function answerRequest(
   town: TownClient,
   request: KeyedRequest,
-  { local = false, onBug = () => undefined }: { readonly local?: boolean; readonly onBug?: (error: unknown) => void } = {},
+  {
+    local = false,
+    onBug = () => undefined,
+  }: { readonly local?: boolean; readonly onBug?: (error: unknown) => void } = {},
 ): Promise<SocketAnswer> {
   const { id } = request;
   const found = findVerb(request.argv);
@@ -25,7 +28,9 @@ export async function answerRequest(
     }
     const caller = await identify(town, request, parsed.key ?? request.key);
     const answer = await verb.run(town, { ...parsed, caller });
-    const stdout = parsed.json ? `${JSON.stringify(answer.data, null, request.tty ? 2 : 0)}\n` : answer.text(request.tty);
+    const stdout = parsed.json
+      ? `${JSON.stringify(answer.data, null, request.tty ? 2 : 0)}\n`
+      : answer.text(request.tty);
     return { id, code: answer.code ?? 0, stdout, stderr: answer.talk ?? '' };
   } catch (error) {
     const refusal = refusalOf(error);
@@ -41,7 +46,9 @@ async function identify(town: TownClient, request: SocketRequest, key: string | 
     return { ask: { actor: personOf(request.user), ...keyPart }, session: null, cwd: request.cwd };
   }
   if (town.desk === null) {
-    throw new TownError('UNAVAILABLE', 'no agent host runs here, so the session cannot be recognised', { hint: 'wait a moment and ask again' });
+    throw new TownError('UNAVAILABLE', 'no agent host runs here, so the session cannot be recognised', {
+      hint: 'wait a moment and ask again',
+    });
   }
   const session = await town.desk.authenticate(request.token);
   return { ask: { ...askOfSession(session), ...keyPart }, session, cwd: request.cwd };
@@ -57,9 +64,16 @@ export function refusalOf(error: unknown): TownError {
   if (error instanceof TownError) return error;
   const code = (error as { code?: unknown } | null)?.code;
   if (typeof code === 'string' && /^(?:ECONNREFUSED|ECONNRESET|EPIPE|57P0[123]|08\d{3}|53300)$/.test(code)) {
-    return new TownError('POSTGRES_UNAVAILABLE', 'the database does not answer', { hint: 'look at the town with: town status', cause: error });
+    return new TownError('POSTGRES_UNAVAILABLE', 'the database does not answer', {
+      hint: 'look at the town with: town status',
+      cause: error,
+    });
   }
-  if (code === 'ENOSPC') return new TownError('DISK_FULL', 'no space is left on the disk', { hint: 'make room on the disk, then ask again', cause: error });
+  if (code === 'ENOSPC')
+    return new TownError('DISK_FULL', 'no space is left on the disk', {
+      hint: 'make room on the disk, then ask again',
+      cause: error,
+    });
   const message = error instanceof Error ? error.message : String(error);
   return new TownError('INTERNAL', `something went wrong inside the town: ${message.slice(0, 500)}`, {
     hint: 'the log of the service says more; see: town status',

@@ -8,20 +8,33 @@ const TEXT_MAX = 2_000;
 
 /** The step to work on, as text. */
 export function describeStep(brief: StepBrief, textMax = Number.MAX_SAFE_INTEGER): string {
-  const cut = (text: string) => (text.length > textMax ? `${text.slice(0, textMax)}…\n(shortened; all of it: town step show ${brief.molecule_id} ${brief.step})` : text);
+  const cut = (text: string) =>
+    text.length > textMax
+      ? `${text.slice(0, textMax)}…\n(shortened; all of it: town step show ${brief.molecule_id} ${brief.step})`
+      : text;
   const lines = [
     `# ${brief.title}`,
     `step ${brief.step} of ${brief.molecule_id} (${brief.steps_closed} of ${brief.steps_total} closed), attempt ${brief.attempt}`,
     ...(brief.task_id === null ? [] : [`task ${brief.task_id}: ${brief.task_title ?? ''}`]),
-    ...(brief.resumed ? ['A session before you began this step. Look at the worktree first and go on from what is there.'] : []),
-    ...(brief.worktree === null ? [] : [`worktree ${brief.worktree}${brief.branch === null ? '' : `, branch ${brief.branch}`}`]),
+    ...(brief.resumed
+      ? ['A session before you began this step. Look at the worktree first and go on from what is there.']
+      : []),
+    ...(brief.worktree === null
+      ? []
+      : [`worktree ${brief.worktree}${brief.branch === null ? '' : `, branch ${brief.branch}`}`]),
     '',
     cut(brief.instructions),
-    ...(brief.task_description === null || brief.task_description === '' ? [] : ['', '## The task', cut(brief.task_description)]),
+    ...(brief.task_description === null || brief.task_description === ''
+      ? []
+      : ['', '## The task', cut(brief.task_description)]),
     ...(brief.acceptance === null ? [] : ['', '## Done when', cut(brief.acceptance)]),
-    ...(brief.checks.length === 0 ? [] : ['', '## These must pass on your commit', ...brief.checks.map((check) => `- ${check}`)]),
+    ...(brief.checks.length === 0
+      ? []
+      : ['', '## These must pass on your commit', ...brief.checks.map((check) => `- ${check}`)]),
     ...(brief.needs.length === 0 ? [] : ['', '## What came before', ...brief.needs.map(describeNeed)]),
-    ...(brief.notes.length === 0 ? [] : ['', '## Notes', ...brief.notes.map(({ author, body }) => `- ${author}: ${body.slice(0, 500)}`)]),
+    ...(brief.notes.length === 0
+      ? []
+      : ['', '## Notes', ...brief.notes.map(({ author, body }) => `- ${author}: ${body.slice(0, 500)}`)]),
     '',
     '## When you are done',
     ...closingCommands(brief).map((command) => `    ${command}`),
@@ -54,10 +67,14 @@ export function describePrime(view: HookView): string {
     const text = `${head}\n${current === null ? '' : describeStep(current, textMax)}`;
     if (Buffer.byteLength(text) <= PRIME_BYTES_MAX) return text;
   }
-  return current === null ? head : `${head}\nShow your step with: town step show ${current.molecule_id} ${current.step}\n    ${closingCommands(current).join('\n    ')}\n`;
+  return current === null
+    ? head
+    : `${head}\nShow your step with: town step show ${current.molecule_id} ${current.step}\n    ${closingCommands(current).join('\n    ')}\n`;
 }
 
 function describeNeed(need: StepBrief['needs'][number]): string {
-  const facts = [need.outcome ?? 'open', need.agent_id, need.commit_id?.slice(0, 12)].filter((fact) => fact !== null && fact !== undefined);
+  const facts = [need.outcome ?? 'open', need.agent_id, need.commit_id?.slice(0, 12)].filter(
+    (fact) => fact !== null && fact !== undefined,
+  );
   return `- ${need.step} (${facts.join(', ')})${need.note === null || need.note === '' ? '' : `: ${need.note.slice(0, 500)}`}`;
 }

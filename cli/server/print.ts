@@ -2,14 +2,21 @@
 
 export type Cell = string | number | null | undefined;
 
-export function table(tty: boolean, heading: readonly string[], rows: readonly (readonly Cell[])[], none: string): string {
+export function table(
+  tty: boolean,
+  heading: readonly string[],
+  rows: readonly (readonly Cell[])[],
+  none: string,
+): string {
   if (rows.length === 0) return tty ? `${none}\n` : '';
   const lines = rows.map((row) => row.map((cell) => oneLine(String(cell ?? (tty ? '-' : '')))));
   if (!tty) return lines.map((line) => `${line.join('\t')}\n`).join('');
   const all = [heading.map((word) => word.toUpperCase()), ...lines];
   const widths = heading.map((_, column) => Math.min(60, Math.max(...all.map((line) => width(line[column] ?? '')))));
   return all
-    .map((line) => line.map((cell, column) => (column === line.length - 1 ? cell : fit(cell, widths[column] ?? 0))).join('  '))
+    .map((line) =>
+      line.map((cell, column) => (column === line.length - 1 ? cell : fit(cell, widths[column] ?? 0))).join('  '),
+    )
     .map((line) => `${line.trimEnd()}\n`)
     .join('');
 }
@@ -35,7 +42,8 @@ function oneLine(text: string): string {
 /** Columns on a terminal, near enough: letters of the East take two. */
 function width(text: string): number {
   let columns = 0;
-  for (const letter of text) columns += /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]/.test(letter) ? 2 : 1;
+  for (const letter of text)
+    columns += /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]/.test(letter) ? 2 : 1;
   return columns;
 }
 

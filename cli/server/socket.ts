@@ -119,7 +119,11 @@ function serve(socket: Socket, handle: SocketServerOptions['handle'], pending: S
     try {
       return await handle(parsed.data as KeyedRequest); // absent keys are absent, not undefined: they come from JSON
     } catch (error) {
-      return refusal(echoed, 1, `something went wrong inside the town: ${error instanceof Error ? error.message : String(error)} (INTERNAL)`);
+      return refusal(
+        echoed,
+        1,
+        `something went wrong inside the town: ${error instanceof Error ? error.message : String(error)} (INTERNAL)`,
+      );
     }
   }
 

@@ -77,14 +77,19 @@ interface VerbSpec<A, F> extends Omit<Verb, 'run' | 'args' | 'flags'> {
   readonly flags: F;
   run(
     town: TownClient,
-    input: { readonly args: { [K in keyof A]: ArgValue<A[K]> }; readonly flags: { [K in keyof F]: FlagValue<F[K]> }; readonly caller: Caller },
+    input: {
+      readonly args: { [K in keyof A]: ArgValue<A[K]> };
+      readonly flags: { [K in keyof F]: FlagValue<F[K]> };
+      readonly caller: Caller;
+    },
   ): Promise<VerbAnswer>;
 }
 
 /** Types what `run` gets after what the verb takes. `parseVerb` makes exactly these values. */
-export function defineVerb<const A extends Readonly<Record<string, ArgSpec>>, const F extends Readonly<Record<string, FlagSpec>>>(
-  spec: VerbSpec<A, F>,
-): Verb {
+export function defineVerb<
+  const A extends Readonly<Record<string, ArgSpec>>,
+  const F extends Readonly<Record<string, FlagSpec>>,
+>(spec: VerbSpec<A, F>): Verb {
   return spec as unknown as Verb;
 }
 
@@ -132,7 +137,9 @@ export function parseVerb(verb: Verb, argv: readonly string[]): ParsedVerb {
     } else if (token.value === undefined) {
       problems.push(`--${token.name} needs a value`);
     } else if (token.inlineValue === false && token.value.length > 1 && token.value.startsWith('-')) {
-      problems.push(`--${token.name} needs a value; one that starts with a dash is written --${token.name}=${clip(token.value)}`);
+      problems.push(
+        `--${token.name} needs a value; one that starts with a dash is written --${token.name}=${clip(token.value)}`,
+      );
     } else {
       given.set(token.name, [...(given.get(token.name) ?? []), token.value]);
     }
@@ -202,9 +209,15 @@ function readFlag(name: string, spec: FlagSpec, values: readonly string[], probl
   return value;
 }
 
-function readNumber(name: string, { min = 0, max = Number.MAX_SAFE_INTEGER }: FlagSpec, text: string, problems: string[]): number {
+function readNumber(
+  name: string,
+  { min = 0, max = Number.MAX_SAFE_INTEGER }: FlagSpec,
+  text: string,
+  problems: string[],
+): number {
   const value = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= min && value <= max)) problems.push(`--${name} must be a number from ${min} to ${max}, not ${clip(text)}`);
+  if (!(value >= min && value <= max))
+    problems.push(`--${name} must be a number from ${min} to ${max}, not ${clip(text)}`);
   return value;
 }
 

@@ -22,7 +22,7 @@ export interface CompileOptions {
 
 export interface CompileLimits {
   readonly steps: number;
-  /** Characters of the recipe's JSON. */
+  /** Characters of the recipe's JSON. It lies in the ledger, never in a history, so it may be larger than a payload. */
   readonly recipeSize: number;
 }
 
@@ -32,7 +32,7 @@ export interface CompiledFormula {
   readonly problems: readonly FormulaProblem[];
 }
 
-const LIMITS: CompileLimits = { steps: STEPS_MAX, recipeSize: 1_000_000 };
+const LIMITS: CompileLimits = { steps: STEPS_MAX, recipeSize: 4_000_000 };
 const CHECK_TIMEOUT = '10m';
 
 /** Joins a formula with its parents, fills in variables and checks the result. Reports all problems at once; the same input gives the same digest. */

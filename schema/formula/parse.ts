@@ -390,7 +390,7 @@ function readStep(table: TableReader): FormulaStep {
     loop: loop === null ? null : readLoop(loop),
     unsupported: [
       ...STEP_KEYS_UNSUPPORTED.filter((key) => table.has(key)).map((key) => table.at(key)),
-      ...['until', 'range', 'var', 'max'].filter((key) => loop?.has(key)).map((key) => within(table.at('loop'), key)),
+      ...['until', 'range'].filter((key) => loop?.has(key)).map((key) => within(table.at('loop'), key)),
       ...unsupportedGate(table),
     ],
     at: table.place,

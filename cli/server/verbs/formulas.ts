@@ -38,8 +38,17 @@ export const formulaVerbs: readonly Verb[] = [
     flags: { var: variables, rig },
     examples: ['town formula cook review --var issue=42'],
     async run(town, { args, flags }) {
-      const { recipe, warnings } = town.formulas.cook(args.formula, readVariables(flags.var), await town.rigPath(flags.rig));
-      const rows = recipe.steps.map(({ id, title, needs, parallel }) => [id, needs.join(' '), parallel ? 'yes' : 'no', title]);
+      const { recipe, warnings } = town.formulas.cook(
+        args.formula,
+        readVariables(flags.var),
+        await town.rigPath(flags.rig),
+      );
+      const rows = recipe.steps.map(({ id, title, needs, parallel }) => [
+        id,
+        needs.join(' '),
+        parallel ? 'yes' : 'no',
+        title,
+      ]);
       return {
         data: recipe,
         text: (tty) => table(tty, ['step', 'needs', 'parallel', 'title'], rows, 'no steps'),
@@ -58,7 +67,10 @@ export const formulaVerbs: readonly Verb[] = [
       priority: { kind: 'number', min: 0, max: 4, summary: '0 (most urgent) to 4' },
       on: { kind: 'text', summary: 'agent or rig that does it now' },
     },
-    examples: ['town molecule pour review --rig acme --var issue=42', 'town molecule pour review --on acme/polecats/amber'],
+    examples: [
+      'town molecule pour review --rig acme --var issue=42',
+      'town molecule pour review --on acme/polecats/amber',
+    ],
     async run(town, { args, flags, caller }) {
       const target = flags.on === undefined ? null : town.readTarget(flags.on);
       const poured = await town.pour(caller.ask, {
@@ -73,7 +85,9 @@ export const formulaVerbs: readonly Verb[] = [
       return {
         data: poured,
         text: (tty) =>
-          tty ? `${task.id} made${molecule_id === null ? '' : `, molecule ${molecule_id} goes to ${flags.on}`}\n` : `${task.id}\t${molecule_id ?? ''}\n`,
+          tty
+            ? `${task.id} made${molecule_id === null ? '' : `, molecule ${molecule_id} goes to ${flags.on}`}\n`
+            : `${task.id}\t${molecule_id ?? ''}\n`,
       };
     },
   }),
@@ -102,9 +116,22 @@ export const formulaVerbs: readonly Verb[] = [
     examples: ['town molecule list --rig acme'],
     async run(town, { flags }) {
       const { items, next_cursor } = await town.listMolecules(
-        given({ rig_id: flags.rig, status: flags.status, root_task_id: flags.task, limit: flags.limit, cursor: flags.cursor }),
+        given({
+          rig_id: flags.rig,
+          status: flags.status,
+          root_task_id: flags.task,
+          limit: flags.limit,
+          cursor: flags.cursor,
+        }),
       );
-      const rows = items.map((each) => [each.id, each.status, `${each.steps_closed}/${each.steps_total}`, each.agent_id, each.resume_step_id, each.formula]);
+      const rows = items.map((each) => [
+        each.id,
+        each.status,
+        `${each.steps_closed}/${each.steps_total}`,
+        each.agent_id,
+        each.resume_step_id,
+        each.formula,
+      ]);
       return {
         data: items,
         text: (tty) => table(tty, ['molecule', 'status', 'steps', 'agent', 'at', 'formula'], rows, 'no molecules'),
@@ -146,6 +173,13 @@ function describeMolecule(molecule: MoleculeView, tty: boolean): string {
 }
 
 function stepTable(steps: readonly StepView[], tty: boolean, none: string): string {
-  const rows = steps.map(({ step, status, attempt, agent_id, outcome, title }) => [step, status, attempt, agent_id, outcome, title]);
+  const rows = steps.map(({ step, status, attempt, agent_id, outcome, title }) => [
+    step,
+    status,
+    attempt,
+    agent_id,
+    outcome,
+    title,
+  ]);
   return table(tty, ['step', 'status', 'attempt', 'agent', 'outcome', 'title'], rows, none);
 }

@@ -41,7 +41,10 @@ export function readMetadata(value: JsonObject | undefined): JsonObject | undefi
 /** The program after `--`; without one, sessions that somebody else starts. Null: nothing was said. */
 export function readRuntime(command: readonly string[], env: readonly string[], external: boolean): Runtime | null {
   if (external && command.length > 0) {
-    throw new TownError('USAGE', '--external says that somebody else starts the sessions, so there is no program to name');
+    throw new TownError(
+      'USAGE',
+      '--external says that somebody else starts the sessions, so there is no program to name',
+    );
   }
   if (external) return { preset: 'external' };
   if (command.length === 0) return null;

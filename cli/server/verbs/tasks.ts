@@ -5,7 +5,15 @@ import { facts, printable, table } from '../print';
 import { defineVerb, type Verb, type VerbAnswer } from '../verb';
 import { given, more, readMetadata } from './shared';
 
-const OUTCOMES = ['done', 'failed', 'skipped', 'cancelled', 'merged', 'deferred', 'escalated'] as const satisfies readonly Outcome[];
+const OUTCOMES = [
+  'done',
+  'failed',
+  'skipped',
+  'cancelled',
+  'merged',
+  'deferred',
+  'escalated',
+] as const satisfies readonly Outcome[];
 const DEPENDENCIES = ['blocks', 'parent-child', 'tracks', 'related'] as const satisfies readonly DependencyType[];
 const priority = { kind: 'number', min: 0, max: 4, summary: '0 (most urgent) to 4' } as const;
 const limit = { kind: 'number', min: 1, max: 1000, summary: 'at most this many' } as const;
@@ -27,7 +35,10 @@ export const taskVerbs: readonly Verb[] = [
       convoy: { kind: 'text', summary: 'convoy it joins' },
       metadata: { kind: 'json', summary: 'further fields as a JSON object' },
     },
-    examples: ['town task create "Reject empty names" --rig acme --priority 1', 'town task create "Write the report" --needs acme-k3f9a'],
+    examples: [
+      'town task create "Reject empty names" --rig acme --priority 1',
+      'town task create "Write the report" --needs acme-k3f9a',
+    ],
     async run(town, { args, flags, caller }) {
       const task: TaskInput = {
         title: args.title,
@@ -192,20 +203,31 @@ export const taskVerbs: readonly Verb[] = [
     },
     examples: ['town ready --rig acme', 'town ready --json --limit 50'],
     async run(town, { flags }) {
-      const tasks = await town.readyTasks(given({ rig_id: flags.rig, label: flags.label, type: flags.type, limit: flags.limit }));
+      const tasks = await town.readyTasks(
+        given({ rig_id: flags.rig, label: flags.label, type: flags.type, limit: flags.limit }),
+      );
       return listTasks(tasks, 'nothing is ready');
     },
   }),
 ];
 
 function listTasks(tasks: readonly TaskView[], none: string): VerbAnswer {
-  const rows = tasks.map(({ id, status, priority: p, type, assigned_agent_id, title }) => [id, status, `P${p}`, type, assigned_agent_id, title]);
+  const rows = tasks.map(({ id, status, priority: p, type, assigned_agent_id, title }) => [
+    id,
+    status,
+    `P${p}`,
+    type,
+    assigned_agent_id,
+    title,
+  ]);
   return { data: tasks, text: (tty) => table(tty, ['task', 'status', 'prio', 'type', 'agent', 'title'], rows, none) };
 }
 
 function describeTask(task: TaskDetail): string {
   const linked = (title: string, edges: TaskDetail['dependencies']) =>
-    edges.length === 0 ? '' : `${title}:\n${edges.map((edge) => `  ${edge.id} (${edge.type}, ${edge.status}) ${printable(edge.title)}\n`).join('')}`;
+    edges.length === 0
+      ? ''
+      : `${title}:\n${edges.map((edge) => `  ${edge.id} (${edge.type}, ${edge.status}) ${printable(edge.title)}\n`).join('')}`;
   return [
     facts({
       task: task.id,

@@ -17,7 +17,11 @@ export const townVerbs: readonly Verb[] = [
   defineVerb({
     words: ['rig', 'add'],
     summary: 'add a git repository to the town',
-    args: { rig: { summary: 'name of the rig', required: true }, path: { summary: 'folder of the repository', required: true }, command },
+    args: {
+      rig: { summary: 'name of the rig', required: true },
+      path: { summary: 'folder of the repository', required: true },
+      command,
+    },
     flags: {
       prefix: { kind: 'text', summary: "prefix of its task ids; the rig's name when absent" },
       branch: { kind: 'text', summary: 'branch that work starts from; the current one when absent' },
@@ -48,8 +52,18 @@ export const townVerbs: readonly Verb[] = [
     examples: ['town rig list'],
     async run(town) {
       const rigs = await town.listRigs();
-      const rows = rigs.map((rig) => [rig.id, rig.prefix, rig.workers_max, rig.default_branch, rig.default_formula, rig.path]);
-      return { data: rigs, text: (tty) => table(tty, ['rig', 'prefix', 'workers', 'branch', 'formula', 'path'], rows, 'no rigs') };
+      const rows = rigs.map((rig) => [
+        rig.id,
+        rig.prefix,
+        rig.workers_max,
+        rig.default_branch,
+        rig.default_formula,
+        rig.path,
+      ]);
+      return {
+        data: rigs,
+        text: (tty) => table(tty, ['rig', 'prefix', 'workers', 'branch', 'formula', 'path'], rows, 'no rigs'),
+      };
     },
   }),
   defineVerb({
@@ -85,8 +99,18 @@ export const townVerbs: readonly Verb[] = [
     examples: ['town agent list --rig acme'],
     async run(town, { flags }) {
       const agents = await town.listAgents(given({ rig_id: flags.rig, status: flags.status }));
-      const rows = agents.map((each) => [each.id, each.role, each.status, each.incarnation, each.last_seen, each.current && `${each.current.molecule_id} ${each.current.step}`]);
-      return { data: agents, text: (tty) => table(tty, ['agent', 'role', 'status', 'inc', 'last seen', 'works on'], rows, 'no agents') };
+      const rows = agents.map((each) => [
+        each.id,
+        each.role,
+        each.status,
+        each.incarnation,
+        each.last_seen,
+        each.current && `${each.current.molecule_id} ${each.current.step}`,
+      ]);
+      return {
+        data: agents,
+        text: (tty) => table(tty, ['agent', 'role', 'status', 'inc', 'last seen', 'works on'], rows, 'no agents'),
+      };
     },
   }),
   defineVerb({
@@ -114,7 +138,10 @@ export const townVerbs: readonly Verb[] = [
   defineVerb({
     words: ['convoy', 'create'],
     summary: 'make a convoy of tasks, or of a formula',
-    args: { name: { summary: 'name of the convoy', required: true }, tasks: { summary: 'ids of its tasks', many: true } },
+    args: {
+      name: { summary: 'name of the convoy', required: true },
+      tasks: { summary: 'ids of its tasks', many: true },
+    },
     flags: {
       rig: { kind: 'text', summary: 'rig that its tasks are fed to' },
       formula: { kind: 'text', summary: 'formula of the work; without tasks it is poured as the one task' },
@@ -122,7 +149,10 @@ export const townVerbs: readonly Verb[] = [
       notify: { kind: 'list', summary: 'agent to tell when it is complete; may be repeated' },
       human: { kind: 'switch', summary: 'tell the person when it is complete' },
     },
-    examples: ['town convoy create "release 2" acme-k3f9a acme-m20ab --rig acme --human', 'town convoy create fixes --formula three-fixes --rig acme'],
+    examples: [
+      'town convoy create "release 2" acme-k3f9a acme-m20ab --rig acme --human',
+      'town convoy create fixes --formula three-fixes --rig acme',
+    ],
     async run(town, { args, flags, caller }) {
       const convoy = await town.openConvoy(caller.ask, {
         name: args.name,
@@ -133,22 +163,39 @@ export const townVerbs: readonly Verb[] = [
         human: flags.human,
         vars: readVariables(flags.var),
       });
-      return { data: convoy, text: (tty) => (tty ? `${convoy.id} made with ${convoy.total} tasks\n` : `${convoy.id}\n`) };
+      return {
+        data: convoy,
+        text: (tty) => (tty ? `${convoy.id} made with ${convoy.total} tasks\n` : `${convoy.id}\n`),
+      };
     },
   }),
   defineVerb({
     words: ['convoy', 'list'],
     summary: 'list convoys',
     args: {},
-    flags: { status: { kind: 'list', summary: 'with this status; may be repeated' }, limit, cursor: { kind: 'text', summary: 'where the page before ended' } },
+    flags: {
+      status: { kind: 'list', summary: 'with this status; may be repeated' },
+      limit,
+      cursor: { kind: 'text', summary: 'where the page before ended' },
+    },
     examples: ['town convoy list --status running'],
     async run(town, { flags }) {
       const { items, next_cursor } = await town.listConvoys({
         ...given({ limit: flags.limit, cursor: flags.cursor }),
         ...(flags.status.length === 0 ? {} : { status: flags.status }),
       });
-      const rows = items.map((each) => [each.id, each.status, `${each.closed}/${each.total}`, `${each.percent}%`, each.name]);
-      return { data: items, text: (tty) => table(tty, ['convoy', 'status', 'closed', 'done', 'name'], rows, 'no convoys'), ...more(next_cursor) };
+      const rows = items.map((each) => [
+        each.id,
+        each.status,
+        `${each.closed}/${each.total}`,
+        `${each.percent}%`,
+        each.name,
+      ]);
+      return {
+        data: items,
+        text: (tty) => table(tty, ['convoy', 'status', 'closed', 'done', 'name'], rows, 'no convoys'),
+        ...more(next_cursor),
+      };
     },
   }),
   defineVerb({
@@ -162,7 +209,10 @@ export const townVerbs: readonly Verb[] = [
   defineVerb({
     words: ['convoy', 'add'],
     summary: 'add tasks to a convoy',
-    args: { convoy: { summary: 'id of the convoy', required: true }, tasks: { summary: 'ids of the tasks', required: true, many: true } },
+    args: {
+      convoy: { summary: 'id of the convoy', required: true },
+      tasks: { summary: 'ids of the tasks', required: true, many: true },
+    },
     flags: {},
     examples: ['town convoy add hq-cv-k3f9a acme-m20ab'],
     run: async (town, { args, caller }) =>
@@ -200,7 +250,14 @@ export const townVerbs: readonly Verb[] = [
     localWith: ['follow'],
     async run(town, { flags }) {
       const { items, next_cursor } = await town.listEvents(
-        given({ after: flags.after, type: flags.type, task_id: flags.task, molecule_id: flags.molecule, convoy_id: flags.convoy, limit: flags.limit }),
+        given({
+          after: flags.after,
+          type: flags.type,
+          task_id: flags.task,
+          molecule_id: flags.molecule,
+          convoy_id: flags.convoy,
+          limit: flags.limit,
+        }),
       );
       return {
         data: items,
@@ -231,7 +288,14 @@ export const townVerbs: readonly Verb[] = [
     examples: ['town projection rebuild --json'],
     async run(town) {
       const found = await town.rebuildProjection();
-      const text = facts(Object.fromEntries(Object.entries(found).map(([key, value]) => [key, typeof value === 'object' ? JSON.stringify(value) : String(value)])));
+      const text = facts(
+        Object.fromEntries(
+          Object.entries(found).map(([key, value]) => [
+            key,
+            typeof value === 'object' ? JSON.stringify(value) : String(value),
+          ]),
+        ),
+      );
       return { data: found, text: () => text };
     },
   }),
@@ -247,8 +311,17 @@ function answerConvoy(convoy: ConvoyView): VerbAnswer {
     task.resume_step_id,
     task.title,
   ]);
-  const heading = facts({ convoy: convoy.id, name: convoy.name, status: convoy.status, closed: `${convoy.closed} of ${convoy.total} (${convoy.percent}%)` });
-  return { data: convoy, text: (tty) => `${heading}\n${table(tty, ['task', 'status', 'outcome', 'agent', 'steps', 'at', 'title'], rows, 'no tasks')}` };
+  const heading = facts({
+    convoy: convoy.id,
+    name: convoy.name,
+    status: convoy.status,
+    closed: `${convoy.closed} of ${convoy.total} (${convoy.percent}%)`,
+  });
+  return {
+    data: convoy,
+    text: (tty) =>
+      `${heading}\n${table(tty, ['task', 'status', 'outcome', 'agent', 'steps', 'at', 'title'], rows, 'no tasks')}`,
+  };
 }
 
 function eventTable(events: readonly EventView[], tty: boolean): string {

@@ -20,7 +20,15 @@ const agentArg = { summary: 'address of the agent; in a session: oneself' } as c
 
 const showHook = {
   args: { agent: agentArg },
-  flags: { wait: { kind: 'number', min: 0, max: 3600, bare: 300, summary: 'wait this many seconds for work; 300 without a number' } },
+  flags: {
+    wait: {
+      kind: 'number',
+      min: 0,
+      max: 3600,
+      bare: 300,
+      summary: 'wait this many seconds for work; 300 without a number',
+    },
+  },
 } as const;
 
 export const workVerbs: readonly Verb[] = [
@@ -32,7 +40,10 @@ export const workVerbs: readonly Verb[] = [
       target: { summary: 'address of an agent, or a rig', required: true },
     },
     flags: { ...recipeFlags, resume },
-    examples: ['town sling acme-k3f9a acme', 'town sling acme-k3f9a acme/polecats/amber --formula review --var issue=42'],
+    examples: [
+      'town sling acme-k3f9a acme',
+      'town sling acme-k3f9a acme/polecats/amber --formula review --var issue=42',
+    ],
     async run(town, { args, flags, caller }) {
       const slung = await town.sling(caller.ask, {
         task_id: parseTaskId(args.task),
@@ -51,7 +62,8 @@ export const workVerbs: readonly Verb[] = [
       summary: 'show what is on a hook and the step to work on',
       ...showHook,
       examples: ['town hook', 'town hook --wait 60', 'town hook acme/polecats/amber'],
-      run: async (town, { args, flags, caller }) => await answerHook(town, meantAgent(args.agent, caller, 'hook'), flags.wait, caller),
+      run: async (town, { args, flags, caller }) =>
+        await answerHook(town, meantAgent(args.agent, caller, 'hook'), flags.wait, caller),
     }),
   ),
   defineVerb({
@@ -65,7 +77,10 @@ export const workVerbs: readonly Verb[] = [
     examples: ['town hook assign acme/polecats/amber acme-k3f9a'],
     async run(town, { args, flags, caller }) {
       const target = town.readTarget(args.agent);
-      if (target.kind !== 'agent') throw new TownError('USAGE', `${args.agent} is not the address of an agent`, { hint: 'for a rig: town sling <task> <rig>' });
+      if (target.kind !== 'agent')
+        throw new TownError('USAGE', `${args.agent} is not the address of an agent`, {
+          hint: 'for a rig: town sling <task> <rig>',
+        });
       const slung = await town.sling(caller.ask, {
         task_id: parseTaskId(args.task),
         target,
@@ -89,7 +104,8 @@ export const workVerbs: readonly Verb[] = [
     async run(town, { args, flags, caller }) {
       const agent = meantAgent(args.agent, caller, 'hook claim');
       const rig_id = flags.rig ?? (await town.getAgent(agent)).rig_id;
-      if (rig_id === null) throw new TownError('USAGE', `${agent} belongs to no rig`, { hint: 'say which rig with --rig' });
+      if (rig_id === null)
+        throw new TownError('USAGE', `${agent} belongs to no rig`, { hint: 'say which rig with --rig' });
       const slung = await town.claim(caller.ask, { agent, rig_id, count: flags.count ?? 1 });
       return { data: slung, text: () => slung.map(describeSlung).join('') || `nothing is ready in ${rig_id}\n` };
     },
@@ -107,7 +123,10 @@ export const workVerbs: readonly Verb[] = [
         throw new TownError('WRONG_STATE', `${agent} works on nothing now`, { hint: `see: town hook ${agent}` });
       }
       const { n } = await town.requeue(caller.ask, agent, { molecule_id, reason: flags.reason ?? 'requeued' });
-      return { data: { agent_id: agent, molecule_id, n }, text: () => `${molecule_id} goes back to the queue of ${agent}\n` };
+      return {
+        data: { agent_id: agent, molecule_id, n },
+        text: () => `${molecule_id} goes back to the queue of ${agent}\n`,
+      };
     },
   }),
   defineVerb({
@@ -173,14 +192,21 @@ export const workVerbs: readonly Verb[] = [
       step: { summary: 'name of the step' },
     },
     flags: {
-      outcome: { kind: 'text', choices: ['done', 'failed', 'skipped'], summary: 'done when absent; skipped is for people' },
+      outcome: {
+        kind: 'text',
+        choices: ['done', 'failed', 'skipped'],
+        summary: 'done when absent; skipped is for people',
+      },
       note: { kind: 'text', summary: 'what was done, for the next step' },
       reason: { kind: 'text', summary: 'why a person closes it' },
       commit: { kind: 'text', summary: 'commit of the work; the head of the worktree when absent' },
       output: { kind: 'json', summary: 'results for machines, a JSON object' },
       'next-wait': { kind: 'number', min: 0, max: 20, summary: 'seconds to wait for the next step; 20 when absent' },
     },
-    examples: ['town step close --outcome done --note "added the check and its test"', 'town step close acme-k3f9a-m1 review --outcome skipped --reason "seen in the call"'],
+    examples: [
+      'town step close --outcome done --note "added the check and its test"',
+      'town step close acme-k3f9a-m1 review --outcome skipped --reason "seen in the call"',
+    ],
     async run(town, { args, flags, caller }) {
       return caller.session === null
         ? await resolve(town, caller, args, flags)
@@ -213,9 +239,23 @@ export const workVerbs: readonly Verb[] = [
     },
     examples: ['town session list --agent acme/polecats/amber'],
     async run(town, { flags }) {
-      const sessions = await town.listSessions(given({ agent_id: flags.agent, status: flags.status, limit: flags.limit }));
-      const rows = sessions.map((each) => [each.id, each.agent_id, each.incarnation, each.status, each.pid, each.started_at, each.end_reason]);
-      return { data: sessions, text: (tty) => table(tty, ['session', 'agent', 'inc', 'status', 'pid', 'since', 'end'], rows, 'no sessions'), ...more(null) };
+      const sessions = await town.listSessions(
+        given({ agent_id: flags.agent, status: flags.status, limit: flags.limit }),
+      );
+      const rows = sessions.map((each) => [
+        each.id,
+        each.agent_id,
+        each.incarnation,
+        each.status,
+        each.pid,
+        each.started_at,
+        each.end_reason,
+      ]);
+      return {
+        data: sessions,
+        text: (tty) => table(tty, ['session', 'agent', 'inc', 'status', 'pid', 'since', 'end'], rows, 'no sessions'),
+        ...more(null),
+      };
     },
   }),
 ];
@@ -236,10 +276,15 @@ interface CloseArgs {
 async function closeOwn(town: TownClient, caller: Caller, args: CloseArgs, flags: CloseFlags): Promise<VerbAnswer> {
   const outcome = flags.outcome ?? 'done';
   if (outcome !== 'done' && outcome !== 'failed') {
-    throw new TownError('USAGE', 'a session closes its step as done or failed', { hint: 'say what stands in the way: --outcome failed --note "…"' });
+    throw new TownError('USAGE', 'a session closes its step as done or failed', {
+      hint: 'say what stands in the way: --outcome failed --note "…"',
+    });
   }
   const note = flags.note ?? flags.reason ?? '';
-  if (note.length > NOTE_MAX) throw new TownError('INPUT_TOO_LARGE', `the note has ${note.length} characters; at most ${NOTE_MAX} are kept`, { hint: 'put details into a file of the repository' });
+  if (note.length > NOTE_MAX)
+    throw new TownError('INPUT_TOO_LARGE', `the note has ${note.length} characters; at most ${NOTE_MAX} are kept`, {
+      hint: 'put details into a file of the repository',
+    });
   const closed = await deskOf(town).closeStep(sessionOf(caller), {
     molecule_id: args.step === undefined ? null : (args.molecule ?? null),
     step: args.step ?? args.molecule ?? null,
@@ -250,20 +295,24 @@ async function closeOwn(town: TownClient, caller: Caller, args: CloseArgs, flags
     next_wait_ms: (flags['next-wait'] ?? 20) * 1000,
   });
   const state = `${closed.step} closed as ${closed.outcome}${closed.already ? ' (it was already)' : ''}${closed.projected ? '' : '; recorded, and shown shortly'}\n`;
-  const next = closed.next === null ? 'No next step yet. Wait for it with: town hook --wait\n' : `\n${describeStep(closed.next)}`;
+  const next =
+    closed.next === null ? 'No next step yet. Wait for it with: town hook --wait\n' : `\n${describeStep(closed.next)}`;
   return { data: closed, text: () => `${state}${next}` };
 }
 
 async function resolve(town: TownClient, caller: Caller, args: CloseArgs, flags: CloseFlags): Promise<VerbAnswer> {
   if (args.molecule === undefined || args.step === undefined) {
-    throw new TownError('USAGE', 'a person names the molecule and the step', { hint: 'town step close <molecule> <step> --outcome done --reason "…"' });
+    throw new TownError('USAGE', 'a person names the molecule and the step', {
+      hint: 'town step close <molecule> <step> --outcome done --reason "…"',
+    });
   }
   const wish = {
     step: args.step,
     outcome: (flags.outcome ?? 'done') as 'done' | 'failed' | 'skipped', // one of the choices
     reason: flags.reason ?? flags.note ?? '',
   };
-  if (wish.reason === '') throw new TownError('USAGE', 'closing the step of somebody else needs a reason', { hint: 'say why with --reason' });
+  if (wish.reason === '')
+    throw new TownError('USAGE', 'closing the step of somebody else needs a reason', { hint: 'say why with --reason' });
   const { n } = await town.resolveStep(caller.ask, args.molecule, wish);
   const data = { molecule_id: args.molecule, ...wish, n };
   return { data, text: () => `${wish.step} of ${data.molecule_id} is being closed as ${wish.outcome}\n` };
@@ -277,12 +326,25 @@ async function readHook(town: TownClient, agent: string, waitMs: number, caller:
   return { ...(await town.hook(agent)), current };
 }
 
-async function answerHook(town: TownClient, agent: string, waitS: number | undefined, caller: Caller): Promise<VerbAnswer> {
+async function answerHook(
+  town: TownClient,
+  agent: string,
+  waitS: number | undefined,
+  caller: Caller,
+): Promise<VerbAnswer> {
   if (waitS !== undefined && caller.session?.agent !== agent) {
-    throw new TownError('USAGE', 'only the session of the agent itself can wait at its hook', { hint: `without --wait: town hook ${agent}` });
+    throw new TownError('USAGE', 'only the session of the agent itself can wait at its hook', {
+      hint: `without --wait: town hook ${agent}`,
+    });
   }
   const view = await readHook(town, agent, (waitS ?? 0) * 1000, caller);
-  const rows = view.items.map(({ molecule_id, state, priority, since, title }) => [molecule_id, state, `P${priority}`, since, title]);
+  const rows = view.items.map(({ molecule_id, state, priority, since, title }) => [
+    molecule_id,
+    state,
+    `P${priority}`,
+    since,
+    title,
+  ]);
   const text = (tty: boolean) =>
     caller.session?.agent === agent
       ? view.current === null

@@ -172,6 +172,19 @@ describe('compiling a formula', () => {
     }
   });
 
+  it('checks durations and ids that only variables and macros complete', () => {
+    const text = 'formula="f"\nvars={t="1m"}\nsteps=[{id="a",gate={type="timer",timeout="{{t}}"}}]';
+    expect(recipeOf(text, { t: '2m' }).steps[0]?.gate).toEqual({ kind: 'timer', durationMs: 120_000 });
+    expect(codes(compile(text, { t: 'soon' }))).toEqual(['FORMULA_VALUE']);
+    expect(codes(compile('formula="f"\nsteps=[{id="a{target}"}]'))).toEqual(['FORMULA_VALUE']);
+  });
+
+  it('makes up to 5,000 steps', () => {
+    const rounds = (count: number): string => `formula="f"\nsteps=[{id="l",loop={count=${count},body=[{id="x"}]}}]`;
+    expect(recipeOf(rounds(5_000)).steps).toHaveLength(5_000);
+    expect(codes(compile(rounds(5_001)))).toEqual(['FORMULA_VALUE']);
+  });
+
   it('lists the variables of a formula', () => {
     expect(formulaVariables(parsed(FULL)).map((v) => [v.name, v.required, v.default])).toEqual([
       ['channel', false, 'stable'],
@@ -356,6 +369,21 @@ labels = { x = 1 }
     ['formula = "f"\nsteps=[{id="a b"}]', 'FORMULA_VALUE'],
     ['formula = "f"\nsteps=[{id="a",needs=["a"]}]', 'FORMULA_CYCLE'],
     ['formula = "f"\nsteps=[{id="a",check={run=""}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a",check=3}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a",parallel="no"}]', 'FORMULA_TYPE'],
+    ['formula = "f"\nsteps=[{id="a",metadata=1}]', 'FORMULA_TYPE'],
+    ['formula = "f"\nsteps=[{id="a",metadata={x=inf}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id=3}]', 'FORMULA_TYPE'],
+    ['formula = "f"\nsteps=[{id="a",gate={type="timer"}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a",gate={timeout="1m"}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a",loop={body=[]}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a",loop={body=[{id="b"}]}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\ntype = "other"\nsteps=[{id="a"}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a"}]\nvars={x={enum=[]}}', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a"}]\nvars={"x y"="1"}', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a"}]\nvars={x=[1]}', 'FORMULA_TYPE'],
+    ['formula = "f"\nadvice=[{before={id="b"}}]', 'FORMULA_VALUE'],
+    ['formula = "f"\nsteps=[{id="a"}]\ncompose={expand=[{target="a"}]}', 'FORMULA_VALUE'],
     ['formula = "f\0"', 'FORMULA_NOT_TEXT'],
     ['formula = ', 'FORMULA_SYNTAX'],
     ['x'.repeat(10_000_000), 'FORMULA_TOO_BIG'],

@@ -1,0 +1,128 @@
+import { sql } from 'kysely';
+import { TownError } from '../../schema/errors';
+import type { MoleculeId } from '../../schema/ids';
+import type { Ledger } from '../../schema/ledger';
+import type { HookView, StepBrief } from '../../schema/views';
+import type { Store } from './command';
+import { findRecipe } from './recipes';
+import { notesOf } from './tasks';
+
+const BRIEF_NOTES = 20;
+
+export function hookReads(store: Store): Pick<Ledger, 'hook' | 'brief'> {
+  return {
+    async hook(agent) {
+      const { rows } = await sql<{ status: string; incarnation: number; molecule_id: string | null; step: string | null }>`
+        select coalesce(h.status, a.status) as status, a.incarnation, s.molecule_id, s.step
+        from agents a left join hooks h on h.agent_id = a.id
+        left join lateral (
+          select molecule_id, step from steps
+          where molecule_id = h.granted_molecule_id and agent_id = a.id and status = 'hooked' order by position limit 1
+        ) s on true
+        where a.id = ${agent}`.execute(store.db);
+      const hook = rows[0];
+      if (hook === undefined) throw new TownError('NOT_FOUND', `there is no agent ${agent}`, { hint: 'see: town agent list' });
+      const current =
+        hook.molecule_id === null || hook.step === null ? null : await brief(store, hook.molecule_id, hook.step);
+      return { agent_id: agent, status: hook.status, incarnation: hook.incarnation, items: await itemsOf(store, agent), current };
+    },
+    brief: (molecule_id, step) => brief(store, molecule_id, step),
+  };
+}
+
+async function itemsOf(store: Store, agent: string): Promise<HookView['items']> {
+  const { rows } = await sql<Omit<HookView['items'][number], 'since'> & { since: Date }>`
+    select i.molecule_id, t.id as task_id, coalesce(t.title, m.formula, i.molecule_id) as title, i.priority, i.state, i.since
+    from hook_items i left join molecules m on m.id = i.molecule_id
+    left join tasks t on t.id = coalesce(m.root_task_id, (select e.task_id from events e
+      where e.molecule_id = i.molecule_id and e.type = 'task_slung' limit 1))
+    where i.agent_id = ${agent} order by i.position, i.lane`.execute(store.db);
+  return rows.map((row) => ({ ...row, since: row.since.toISOString() }));
+}
+
+interface BriefRow {
+  recipe_digest: string;
+  rig_id: string | null;
+  task_id: string | null;
+  task_title: string | null;
+  task_description: string | null;
+  steps_closed: number;
+  attempt: number;
+  step_id: string | null;
+  worktree: string | null;
+  sessions: number;
+}
+
+/** Recipe and rig come from the sling's event as long as the molecule is not projected. */
+async function selectBrief(store: Store, molecule_id: MoleculeId, step: string): Promise<BriefRow | undefined> {
+  const { rows } = await sql<BriefRow>`
+    select coalesce(m.recipe_digest, e.payload->>'recipe_digest') as recipe_digest,
+      coalesce(m.rig_id, e.payload->>'rig_id') as rig_id,
+      t.id as task_id, t.title as task_title, t.description as task_description,
+      greatest(coalesce(m.steps_closed, 0),
+        (select count(*) from step_receipts r where r.molecule_id = ${molecule_id}))::int as steps_closed,
+      coalesce(s.attempt, 1) as attempt, s.id as step_id, a.worktree,
+      (select count(*) from sessions x where x.molecule_id = ${molecule_id})::int as sessions
+    from (select 1) one
+    left join molecules m on m.id = ${molecule_id}
+    left join lateral (select task_id, payload from events
+      where molecule_id = ${molecule_id} and type = 'task_slung' order by id desc limit 1) e on true
+    left join tasks t on t.id = coalesce(m.root_task_id, e.task_id)
+    left join steps s on s.molecule_id = ${molecule_id} and s.step = ${step}
+    left join agents a on a.id = coalesce(s.agent_id, m.agent_id, t.assigned_agent_id)
+    where m.id is not null or e.payload is not null`.execute(store.db);
+  return rows[0];
+}
+
+/** What a needed step left behind: its row, or its receipt while the row is late. */
+async function selectNeeds(store: Store, molecule_id: MoleculeId, needs: readonly string[]): Promise<StepBrief['needs']> {
+  const { rows } = await sql<StepBrief['needs'][number]>`
+    select need.step, coalesce(s.outcome, r.outcome) as outcome, coalesce(s.note, r.note) as note,
+      coalesce(s.commit_id, r.commit_id) as commit_id, coalesce(s.agent_id, r.agent_id) as agent_id
+    from unnest(${[...needs]}::text[]) with ordinality as need (step, place)
+    left join steps s on s.molecule_id = ${molecule_id} and s.step = need.step
+    left join step_receipts r on r.molecule_id = ${molecule_id} and r.step = need.step
+    order by need.place`.execute(store.db);
+  return rows;
+}
+
+async function brief(store: Store, molecule_id: MoleculeId, step: string): Promise<StepBrief> {
+  const row = await selectBrief(store, molecule_id, step);
+  if (row === undefined) {
+    throw new TownError('NOT_FOUND', `there is no molecule ${molecule_id}`, { hint: 'see: town molecule list' });
+  }
+  const recipe = await findRecipe(store.db, row.recipe_digest);
+  const what = recipe.steps.find((candidate) => candidate.id === step);
+  if (what === undefined) {
+    throw new TownError('NOT_FOUND', `${molecule_id} has no step ${step}`, { hint: `see: town molecule show ${molecule_id}` });
+  }
+  const [needs, notes] = await Promise.all([
+    selectNeeds(store, molecule_id, what.needs),
+    row.task_id === null ? [] : notesOf(store, row.task_id, BRIEF_NOTES),
+  ]);
+  return {
+    molecule_id,
+    step,
+    step_id: row.step_id ?? `${row.task_id ?? molecule_id}.${step}`,
+    attempt: row.attempt,
+    // The projection counts attempts only; the host knows the dispatch it serves and puts it here.
+    dispatch: row.attempt,
+    title: what.title,
+    instructions: what.instructions,
+    acceptance: what.acceptance,
+    checks: what.checks.map((check) => check.run),
+    task_id: row.task_id,
+    task_title: row.task_title,
+    task_description: row.task_description,
+    formula: recipe.formula,
+    rig_id: row.rig_id,
+    worktree: row.worktree,
+    // Known to the worktree alone; the host fills it in.
+    branch: null,
+    steps_total: recipe.steps.length,
+    steps_closed: row.steps_closed,
+    needs,
+    notes,
+    resumed: row.attempt > 1 || row.sessions > 1,
+  };
+}

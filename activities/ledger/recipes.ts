@@ -1,0 +1,42 @@
+import { sql, type Kysely } from 'kysely';
+import { canonicalJson } from '../../schema/canonical';
+import type { Database } from '../../schema/db/tables';
+import { TownError } from '../../schema/errors';
+import type { Recipe } from '../../schema/formula/recipe';
+import type { JsonObject } from '../../schema/json';
+import type { Ledger } from '../../schema/ledger';
+import type { Store } from './command';
+
+const RECIPE_BYTES_MAX = 1_000_000;
+
+export function recipeCommands(store: Store): Pick<Ledger, 'storeRecipe' | 'getRecipe'> {
+  return {
+    storeRecipe: (recipe) => keepRecipe(store, store.db, recipe),
+    getRecipe: (digest) => findRecipe(store.db, digest),
+  };
+}
+
+/** Idempotent by the digest. @throws INVALID_INPUT when the digest is not that of the content */
+export async function keepRecipe(store: Store, db: Kysely<Database>, recipe: Recipe): Promise<void> {
+  const { digest, ...body } = recipe;
+  // A recipe is plain JSON; interfaces only lack the index signature.
+  if (store.digestOf !== null && store.digestOf(canonicalJson(body as unknown as JsonObject)) !== digest) {
+    throw new TownError('INVALID_INPUT', `the recipe of ${recipe.formula} does not match its digest ${digest}`);
+  }
+  const document = JSON.stringify(recipe);
+  if (Buffer.byteLength(document) > RECIPE_BYTES_MAX) {
+    throw new TownError('INPUT_TOO_LARGE', `the recipe of ${recipe.formula} is larger than ${RECIPE_BYTES_MAX} bytes`);
+  }
+  await sql`insert into recipes (digest, formula, document) values (${digest}, ${recipe.formula}, ${document}::jsonb)
+    on conflict (digest) do nothing`.execute(db);
+}
+
+/** @throws NOT_FOUND */
+export async function findRecipe(db: Kysely<Database>, digest: string): Promise<Recipe> {
+  const { rows } = await sql<{ document: Recipe }>`select document from recipes where digest = ${digest}`.execute(db);
+  const row = rows[0];
+  if (row === undefined) {
+    throw new TownError('NOT_FOUND', `there is no recipe ${digest.slice(0, 12)}`, { hint: 'see: town formula list' });
+  }
+  return row.document;
+}

@@ -1,0 +1,193 @@
+import { sql } from 'kysely';
+import { TownError } from '../../schema/errors';
+import type { RecipeStep } from '../../schema/formula/recipe';
+import { runId, type MoleculeId, type TaskId } from '../../schema/ids';
+import type { JsonObject } from '../../schema/json';
+import type { LeanStep, Ledger, SlingRequest } from '../../schema/ledger';
+import type { MoleculeInput } from '../../schema/runs';
+import type { TaskView } from '../../schema/views';
+import { expectActive } from './agents';
+import { command, record, tell, type Store, type Unit } from './command';
+import { base36Of, sha256Hex } from './digest';
+import * as input from './input';
+import { moveTask } from './move';
+import { checkTask, insertTask } from './new-task';
+import { keepRecipe } from './recipes';
+import { findRig } from './rigs';
+import { lockTask, selectTasks, taskView, viewTask, type TaskRow } from './task-rows';
+
+type WorkCommands = Pick<Ledger, 'pour' | 'sling' | 'unassignTask' | 'recordHolder' | 'claimReady'>;
+
+/** Commands that give work to somebody or take it back. */
+export function workCommands(store: Store): WorkCommands {
+  return {
+    pour(ask, request) {
+      const { recipe, rig_id, target, decision_id } = request;
+      const root = checkTask({
+        title: request.title ?? recipe.title,
+        description: recipe.description,
+        type: 'molecule',
+        rig_id,
+        ...(request.priority === undefined ? {} : { priority: request.priority }),
+        ...(request.convoy_id === undefined ? {} : { convoy_id: request.convoy_id }),
+        metadata: { formula: recipe.formula, recipe_digest: recipe.digest },
+      });
+      if (target !== null && decision_id === null) throw new Error('a molecule is slung only with a decision');
+      return command(store, ask, 'pour', request, async (unit) => {
+        await keepRecipe(store, unit.trx, recipe);
+        const task = await insertTask(unit, root, 0);
+        if (target === null || decision_id === null) return { task, molecule_id: null };
+        return sling(unit, { task_id: task.id, target, recipe, decision_id });
+      });
+    },
+    sling(ask, request) {
+      return command(store, ask, 'sling', request, async (unit) => {
+        await keepRecipe(store, unit.trx, request.recipe);
+        return sling(unit, request);
+      });
+    },
+    unassignTask(ask, id, reason) {
+      input.text(reason, 'reason', input.LIMITS.noteBytes);
+      return command(store, ask, 'unassignTask', { id, reason }, (unit) => unassign(unit, id, reason));
+    },
+    recordHolder(ask, id, agent) {
+      return command(store, ask, 'recordHolder', { id, agent }, async (unit) => {
+        const task = await lockTask(unit.trx, id);
+        if (task.status !== 'in_progress' || isForeign(unit, task) || task.assigned_agent_id === agent) return;
+        await sql`update tasks set assigned_agent_id = ${agent}, updated_at = clock_timestamp() where id = ${id}`.execute(unit.trx);
+        record(
+          unit,
+          'task_held',
+          { task_id: id, agent_id: agent, molecule_id: task.molecule_id, rig_id: task.rig_id },
+          { before: { assigned_agent_id: task.assigned_agent_id }, after: { assigned_agent_id: agent } },
+        );
+      });
+    },
+    claimReady(ask, claim) {
+      const count = input.limit(claim.count, 1);
+      return command(store, ask, 'claimReady', claim, async (unit) => {
+        await expectActive(unit.trx, claim.agent);
+        const { rows } = await sql<TaskRow>`
+          select * from tasks
+          where status = 'open' and open_blockers = 0 and assigned_agent_id is null and rig_id = ${claim.rig_id}
+            and (defer_until is null or defer_until <= clock_timestamp())
+          order by priority, created_at, id limit ${count}
+          for no key update skip locked`.execute(unit.trx);
+        for (const task of rows) {
+          await moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id: claim.agent });
+        }
+        const ids = rows.map((row) => row.id);
+        const claimed = await selectTasks(
+          unit.trx,
+          sql`where id = any(${ids}::text[]) order by priority, created_at, id`,
+        );
+        return claimed.map(taskView);
+      });
+    },
+  };
+}
+
+async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskView; molecule_id: MoleculeId }> {
+  const { target, recipe } = request;
+  const agent = target.kind === 'agent' ? await expectActive(unit.trx, target.id) : null;
+  if (target.kind === 'rig') await findRig(unit.trx, target.id);
+  const task = await lockTask(unit.trx, request.task_id);
+  await refuseUnready(unit, task, request);
+
+  const rig_id = task.rig_id ?? (target.kind === 'rig' ? target.id : (agent?.rig_id ?? null));
+  if (rig_id === null) {
+    throw new TownError('NOT_FOUND', `${task.id} belongs to no rig, and neither does ${target.id}`, {
+      hint: `sling it to a rig: town sling ${task.id} <rig>`,
+    });
+  }
+  const molecule_id = await newMoleculeId(unit, task.id);
+  await moveTask(unit, task, {
+    to: 'in_progress',
+    event: 'task_slung',
+    assigned_agent_id: target.kind === 'agent' ? target.id : null,
+    molecule_id,
+    reason: null,
+    // `brief` reads recipe and rig from here until the molecule is projected.
+    payload: { target: { ...target }, formula: recipe.formula, recipe_digest: recipe.digest, rig_id, decision_id: request.decision_id },
+  });
+  const start: MoleculeInput = {
+    version: 1,
+    id: molecule_id,
+    epoch: 1,
+    root_task_id: task.id,
+    rig_id,
+    formula: recipe.formula,
+    recipe_digest: recipe.digest,
+    priority: task.priority,
+    steps: recipe.steps.map(leanStep),
+    target,
+    decision_id: request.decision_id,
+    timings: unit.store.timings,
+    namespace: unit.store.namespace,
+    n: 0, // the outbox writes its number here
+  };
+  // Plain JSON; interfaces only lack the index signature.
+  tell(unit, runId.molecule(molecule_id), { kind: 'start', workflow: 'molecule', input: start as unknown as JsonObject });
+  return { task: await viewTask(unit.trx, task.id), molecule_id };
+}
+
+/** Open; or in progress when it is taken over, or when the target itself has claimed it. */
+async function refuseUnready(unit: Unit, task: TaskRow, request: SlingRequest): Promise<void> {
+  const claimed = task.molecule_id === null && task.assigned_agent_id === request.target.id;
+  if (task.status !== 'open' && !(task.status === 'in_progress' && (request.resume === true || claimed))) {
+    throw new TownError('WRONG_STATE', `${task.id} is ${task.status}: only an open task can be slung`, {
+      hint: `see: town task show ${task.id}`,
+      details: { status: task.status, assigned_agent_id: task.assigned_agent_id },
+    });
+  }
+  if (task.open_blockers === 0) return;
+  const { rows } = await sql<{ id: string }>`
+    select t.id from task_dependencies d join tasks t on t.id = d.depends_on_id
+    where d.task_id = ${task.id} and d.type = 'blocks' and t.status <> 'closed' order by t.id limit 20`.execute(unit.trx);
+  const blockers = rows.map((row) => row.id);
+  throw new TownError('OPEN_BLOCKERS', `${task.id} waits for ${blockers.join(', ')}`, {
+    hint: 'see: town ready',
+    details: { blockers },
+  });
+}
+
+/** From the task and how often it was slung; longer when taken. The task must be locked. */
+async function newMoleculeId(unit: Unit, task: TaskId): Promise<MoleculeId> {
+  const { rows } = await sql<{ slung: number }>`
+    select count(*) as slung from events where task_id = ${task} and type = 'task_slung'`.execute(unit.trx);
+  const digest = sha256Hex(`${task}\n${(rows[0]?.slung ?? 0) + 1}`);
+  for (let length = 8; length <= 13; length++) {
+    const id = `mol-${base36Of(digest, length)}`;
+    const taken = await sql`select 1 from events where molecule_id = ${id} limit 1`.execute(unit.trx);
+    if (taken.rows.length === 0) return id;
+  }
+  throw new Error(`no free molecule id for ${task}`);
+}
+
+function leanStep(step: RecipeStep): LeanStep {
+  const { id, title, needs, parallel, priority, gate } = step;
+  return { id, title, needs, parallel, priority, gate };
+}
+
+async function unassign(unit: Unit, id: TaskId, reason: string): Promise<TaskView> {
+  const task = await lockTask(unit.trx, id);
+  if (task.status === 'closed') {
+    throw new TownError('WRONG_STATE', `${id} is closed: nobody holds it`, { hint: `see: town task show ${id}` });
+  }
+  const isFree = task.status === 'open' && task.assigned_agent_id === null;
+  if (!isFree && !isForeign(unit, task)) {
+    await moveTask(unit, task, {
+      to: 'open',
+      event: 'task_unassigned',
+      assigned_agent_id: null,
+      payload: { reason },
+    });
+  }
+  return viewTask(unit.trx, id);
+}
+
+/** Asked by a molecule that is no longer the task's: a late word, which changes nothing. */
+function isForeign(unit: Unit, task: TaskRow): boolean {
+  const { actor } = unit.ask;
+  return actor.startsWith('molecule.') && (task.molecule_id === null || actor !== runId.molecule(task.molecule_id));
+}

@@ -1,0 +1,103 @@
+import type { SocketAnswer } from '../../schema/desk';
+import { TownError } from '../../schema/errors';
+import { ask, findSocket, SocketLost, type KeyedRequest } from '../ask';
+import type { EventView } from '../../schema/views';
+import { parseVerb, type Verb } from '../server/verb';
+
+const FOLLOW_POLL_MS = 500;
+
+/** A verb of the table from the full command set: asks the service after all, when it listens.
+ *  @throws USAGE before anything is asked, TOWN_DOWN */
+export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void> {
+  const parsed = parseVerb(verb, argv);
+  const socket = findSocket(process.cwd(), process.env);
+  if (socket === null) {
+    throw new TownError('TOWN_NOT_FOUND', `no town has been started in ${process.cwd()} or above it`, {
+      hint: 'go to the folder of a town and start it with: town up; make one with: town install <folder>',
+    });
+  }
+  if ((verb.localWith ?? []).includes('follow') && parsed.flags['follow'] === true)
+    return await follow(socket, verb, argv, parsed.json);
+  const answer = await askService(socket, [...verb.words, ...argv], process.stdout.isTTY === true);
+  if (answer.unknown === true) {
+    throw new TownError('CONFLICT', 'the running service does not know this command; it is of another version', {
+      hint: 'restart the town with: town down, then: town up',
+    });
+  }
+  process.exitCode = answer.code;
+  process.stderr.write(answer.stderr);
+  process.stdout.write(answer.stdout);
+}
+
+/** Asks for what came after the last event seen, again and again, until it is interrupted. */
+async function follow(socket: string, verb: Verb, argv: readonly string[], json: boolean): Promise<void> {
+  const kept = withoutFlags(argv, ['--follow', '--json'], ['--after']);
+  let after = Number(parseVerb(verb, argv).flags['after'] ?? 0);
+  let missed = 0;
+  for (;;) {
+    let events: EventView[] = [];
+    try {
+      const asked = [...verb.words, `--after=${after}`, ...kept];
+      const answer = await askService(socket, [...asked, '--json'], false);
+      if (answer.code !== 0) {
+        // The text belongs to the caller, whatever form was asked for inside.
+        process.stderr.write(answer.stderr);
+        process.exitCode = answer.code;
+        return;
+      }
+      missed = 0;
+      events = JSON.parse(answer.stdout) as EventView[];
+    } catch (error) {
+      // The service may be restarting: a follower outlives that.
+      if (!(error instanceof TownError) || error.code !== 'TOWN_DOWN' || ++missed * FOLLOW_POLL_MS > 60_000)
+        throw error;
+    }
+    for (const event of events) {
+      after = event.seq ?? after;
+      process.stdout.write(json ? `${JSON.stringify(event)}\n` : lineOf(event));
+    }
+    if (events.length === 0) await new Promise((wake) => setTimeout(wake, FOLLOW_POLL_MS));
+  }
+}
+
+async function askService(socket: string, argv: readonly string[], tty: boolean): Promise<SocketAnswer> {
+  const token = process.env['TOWN_TOKEN'];
+  const request: KeyedRequest = {
+    v: 1,
+    id: 1,
+    argv,
+    cwd: process.cwd(),
+    tty,
+    user: process.env['USER'] ?? process.env['LOGNAME'] ?? '',
+    ...(token === undefined || token === '' ? {} : { token }),
+  };
+  try {
+    return await ask(socket, request, 0);
+  } catch (error) {
+    if (!(error instanceof SocketLost)) throw error;
+    throw new TownError(
+      'TOWN_DOWN',
+      error.sent
+        ? 'the town went away before it answered; the command may have been carried out'
+        : 'the town is not running',
+      {
+        hint: 'start it with: town up; look at it with: town status',
+        cause: error,
+      },
+    );
+  }
+}
+
+function lineOf(event: EventView): string {
+  const about = event.task_id ?? event.molecule_id ?? event.convoy_id ?? event.agent_id ?? '';
+  return `${[event.seq ?? '', event.at, event.type, event.actor, about, JSON.stringify(event.payload).slice(0, 200)].join('\t')}\n`;
+}
+
+/** Without these switches, and without these flags and their values. */
+function withoutFlags(argv: readonly string[], switches: readonly string[], valued: readonly string[]): string[] {
+  return argv.filter(
+    (word, index) =>
+      !switches.includes(word) &&
+      !valued.some((flag) => word === flag || word.startsWith(`${flag}=`) || argv[index - 1] === flag),
+  );
+}

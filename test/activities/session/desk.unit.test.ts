@@ -1,0 +1,315 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isAlive } from '../../../activities/provision/process';
+import { createDesk, type Desk } from '../../../activities/session/desk';
+import { createSessions, type Sessions } from '../../../activities/session/sessions';
+import type { StepState } from '../../../activities/session/step-states';
+import { createAttemptTokens } from '../../../activities/session/tokens';
+import { createWorktrees } from '../../../activities/worktree/git-worktree';
+import type { CloseStep, DeskCaller } from '../../../schema/desk';
+import type { Runtime } from '../../../schema/ledger';
+import type { PerformStep } from '../../../schema/runs';
+import { DEFAULT_TIMINGS } from '../../../schema/timings';
+import { createFakeLedger, type FakeLedger } from '../../support/fakes/ledger';
+import { makeGitRig } from '../../support/git-rig';
+
+const AGENT = 'acme/polecats/amber';
+const SLEEPER: Runtime = { preset: 'command', command: ['sh', '-c', 'echo "$TOWN_TOKEN" > token; exec sleep 600'] };
+const { root, rig, git } = makeGitRig();
+const hosts: Host[] = [];
+let towns = 0;
+
+interface Host {
+  desk: Desk;
+  sessions: Sessions;
+  states: Map<string, StepState>;
+  project(step: string, state: Partial<StepState>): void;
+  lines: string[];
+}
+
+/** A host over the ledger; a second one over the same ledger and folder is its successor. */
+function host(ledger: FakeLedger, folder: string): Host {
+  const worktrees = createWorktrees({ root: join(folder, 'trees') });
+  const lines: string[] = [];
+  const states = new Map<string, StepState>();
+  const listeners = new Set<(ids: readonly string[]) => void>();
+  const log = (line: string) => void lines.push(line);
+  const sessions = createSessions({
+    ledger,
+    worktrees,
+    hostId: 'host-1',
+    root: folder,
+    logs: join(folder, 'logs'),
+    socket: join(folder, 'sock'),
+    bin: join(folder, 'bin'),
+    log,
+    killGraceMs: 500,
+    releaseGraceMs: 30,
+    externalLeaseMs: 60_000,
+  });
+  const desk = createDesk({
+    ledger,
+    sessions,
+    worktrees,
+    states: {
+      read: async (_molecule, step) => states.get(step) ?? null,
+      onChange: (listener) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    },
+    tokens: createAttemptTokens(join(folder, 'tokens'), log),
+    held: () => [AGENT],
+    refreshHeld: async () => undefined,
+    timings: { ...DEFAULT_TIMINGS, heartbeatTimeoutMs: 100 },
+    checkLogs: join(folder, 'checks'),
+    log,
+    attemptWaitMs: 50,
+    projectionWaitMs: 2_000,
+  });
+  const project = (step: string, state: Partial<StepState>) => {
+    states.set(step, { molecule_status: 'running', step_status: 'hooked', agent_id: AGENT, outcome: null, ...state });
+    for (const listener of listeners) listener(['mol-1']);
+  };
+  const made = { desk, sessions, states, project, lines };
+  hosts.push(made);
+  return made;
+}
+
+function town(runtime: Runtime = SLEEPER, checks: readonly string[] = []) {
+  const folder = join(root, `town-${(towns += 1)}`);
+  mkdirSync(folder);
+  const ledger = createFakeLedger({ rigPath: rig, runtime, checks });
+  return { folder, ledger, ...host(ledger, folder) };
+}
+
+const request = (step: string, over: Partial<PerformStep> = {}): PerformStep => ({
+  molecule_id: 'mol-1',
+  root_task_id: `acme-t000${towns}`,
+  rig_id: 'acme',
+  agent: AGENT,
+  step,
+  attempt: 1,
+  dispatch: 1,
+  decision_id: 'd',
+  ...over,
+});
+
+function attempt(desk: Desk, asked: PerformStep) {
+  const abort = new AbortController();
+  let cancel = false;
+  let beats = 0;
+  const result = desk.performStep(asked, {
+    taskToken: Buffer.from('token'),
+    signal: abort.signal,
+    heartbeat: () => void (beats += 1),
+    cancelRequested: () => cancel,
+  });
+  result.catch(() => undefined);
+  return {
+    result,
+    beats: () => beats,
+    abort: (requested: boolean) => {
+      cancel = requested;
+      abort.abort();
+    },
+  };
+}
+
+const close = (over: Partial<CloseStep> = {}): CloseStep => ({
+  step: null,
+  molecule_id: null,
+  outcome: 'done',
+  note: '',
+  commit_id: null,
+  output: null,
+  next_wait_ms: 0,
+  ...over,
+});
+
+async function until<T>(look: () => T | null | undefined | false | ''): Promise<T> {
+  for (const end = Date.now() + 5_000; Date.now() < end; await new Promise((done) => setTimeout(done, 5))) {
+    const answer = look();
+    if (answer) return answer;
+  }
+  throw new Error(`waited too long for ${look}`);
+}
+
+/** The caller behind the token that the session's program got. */
+async function callerOf(at: { desk: Desk; sessions: Sessions }): Promise<DeskCaller> {
+  const session = await until(() => at.sessions.live(AGENT));
+  const file = join(session.worktree!, 'token');
+  const token = await until(() => existsSync(file) && readFileSync(file, 'utf8').trim());
+  const caller = await at.desk.authenticate(token);
+  expect(caller.incarnation).toBe(session.incarnation);
+  rmSync(file);
+  return caller;
+}
+
+afterAll(async () => {
+  await Promise.all(hosts.map(({ sessions }) => sessions.stopAll('test over')));
+  rmSync(root, { recursive: true, force: true });
+});
+
+test('carries a session through two steps: one session, one receipt each, the next step in the answer', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  expect(await at.desk.current(caller, 5_000)).toMatchObject({ step: 'one', worktree: caller.worktree });
+  const tokenFile = join(at.folder, 'tokens', 'acme.polecats.amber.json');
+  expect(statSync(tokenFile).mode & 0o777).toBe(0o600);
+
+  const closing = at.desk.closeStep(caller, close({ step: 'one', next_wait_ms: 5_000 }));
+  expect(await first.result).toMatchObject({
+    outcome: 'done',
+    incarnation: 1,
+    commit_id: git(rig, 'rev-parse', 'HEAD'),
+  });
+  expect(existsSync(tokenFile)).toBe(false);
+  at.project('one', { step_status: 'closed' });
+  const second = attempt(at.desk, request('two'));
+  expect(await closing).toMatchObject({ step: 'one', projected: true, already: false, next: { step: 'two' } });
+
+  at.project('two', { step_status: 'closed', molecule_status: 'completed' });
+  expect(await at.desk.closeStep(caller, close({ step: 'acme-k3f9a.one', next_wait_ms: 5_000 }))).toMatchObject({
+    already: true,
+  });
+  await at.desk.closeStep(caller, close({ step: 'two', next_wait_ms: 5_000 }));
+  await second.result;
+  expect(at.ledger.receipts.map(({ step }) => step)).toEqual(['one', 'two']);
+  expect(at.ledger.sessions).toHaveLength(1);
+  await expect(at.desk.closeStep(caller, close({ step: 'three' }))).rejects.toMatchObject({ code: 'WRONG_STATE' });
+});
+
+test('answers a receipt that is there already without starting a session', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  at.project('one', { step_status: 'closed' });
+  await at.desk.closeStep(caller, close());
+  await first.result;
+  await at.sessions.stopAll('done');
+  expect(await attempt(at.desk, request('one', { dispatch: 2 })).result).toMatchObject({ incarnation: 1 });
+  expect(at.ledger.sessions).toHaveLength(1);
+});
+
+test('fails with SESSION_LOST when the session is killed; the next attempt has the next incarnation and the old token is stale', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  process.kill(-at.sessions.live(AGENT)!.process!.pid, 'SIGKILL');
+  await expect(first.result).rejects.toMatchObject({ type: 'SESSION_LOST', nonRetryable: true });
+  const second = attempt(at.desk, request('one', { attempt: 2, dispatch: 2 }));
+  const next = await callerOf(at);
+  expect(next).toMatchObject({ incarnation: 2, worktree: caller.worktree });
+  expect(await at.desk.current(next, 5_000)).toMatchObject({ resumed: true, attempt: 2 });
+  expect(at.lines).toContain(`Resuming identity: ${AGENT}, incarnation 2`);
+  await expect(at.desk.closeStep(caller, close({ step: 'one' }))).rejects.toMatchObject({ code: 'WRONG_STATE' });
+  expect(at.ledger.receipts).toEqual([]);
+  at.project('one', { step_status: 'closed' });
+  await at.desk.closeStep(next, close());
+  expect(await second.result).toMatchObject({ incarnation: 2 });
+});
+
+test('fails with ENDED_EARLY and SESSION_UNSTARTABLE', async () => {
+  const early = town({ preset: 'command', command: ['true'] });
+  await expect(attempt(early.desk, request('one')).result).rejects.toMatchObject({ type: 'ENDED_EARLY' });
+  const absent = town({ preset: 'command', command: ['no-such-program-here'] });
+  await expect(attempt(absent.desk, request('one')).result).rejects.toMatchObject({ type: 'SESSION_UNSTARTABLE' });
+  writeFileSync(join(absent.folder, 'script'), '#!/no/such/interpreter\n', { mode: 0o755 });
+  const broken = town({ preset: 'command', command: [join(absent.folder, 'script')] });
+  await expect(attempt(broken.desk, request('one')).result).rejects.toMatchObject({ type: 'SESSION_UNSTARTABLE' });
+});
+
+test('a successor of a dead host re-attaches to the session, whose call then closes the step', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  const { process: leader } = at.sessions.live(AGENT)!;
+  at.desk.detach(null, 'dies');
+  at.sessions.detach();
+  await expect(first.result).rejects.toMatchObject({ type: 'HOST_DETACHED' });
+
+  const heir = host(at.ledger, at.folder);
+  const second = attempt(heir.desk, request('one', { dispatch: 2 }));
+  const brief = await heir.desk.current(caller, 5_000);
+  expect(brief).toMatchObject({ step: 'one' });
+  expect(heir.lines.join()).toMatch(/Re-attached/);
+  heir.project('one', { step_status: 'closed' });
+  await heir.desk.closeStep(caller, close());
+  expect(await second.result).toMatchObject({ incarnation: 1 });
+
+  const third = attempt(heir.desk, request('two'));
+  await heir.desk.current(caller, 5_000);
+  process.kill(leader!.pid, 'SIGKILL');
+  await expect(third.result).rejects.toMatchObject({ type: 'SESSION_LOST' });
+});
+
+test('runs the checks on the commit, refuses with their output, and takes the corrected work', async () => {
+  const at = town(SLEEPER, ['cat a.txt; grep -q two a.txt']);
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  await at.desk.current(caller, 5_000);
+  writeFileSync(join(caller.worktree!, 'a.txt'), 'two\n');
+  await expect(at.desk.closeStep(caller, close())).rejects.toMatchObject({
+    code: 'CHECKS_FAILED',
+    details: { exit_code: 1, output: 'one\n' },
+  });
+  git(caller.worktree!, 'commit', '-qam', 'second');
+  at.project('one', { step_status: 'closed' });
+  await Promise.all([at.desk.closeStep(caller, close()), at.desk.closeStep(caller, close())]);
+  expect(await first.result).toMatchObject({ commit_id: git(caller.worktree!, 'rev-parse', 'HEAD') });
+  expect(at.ledger.receipts).toHaveLength(1);
+});
+
+test('leaves the session alone on shutdown, and stops it when somebody else has resolved the step', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  await callerOf(at);
+  const leader = at.sessions.live(AGENT)!.process!;
+  first.abort(false);
+  await expect(first.result).rejects.toMatchObject({ type: 'HOST_DETACHED' });
+  expect(isAlive(leader.pid, leader.startTime)).toBe(true);
+  const second = attempt(at.desk, request('one', { dispatch: 2 }));
+  await until(() => second.beats() > 0);
+  at.project('one', { step_status: 'closed', outcome: 'skipped' });
+  await expect(second.result).rejects.toMatchObject({ type: 'STEP_RESOLVED' });
+  expect(isAlive(leader.pid, leader.startTime)).toBe(false);
+});
+
+test('gives another molecule a session of its own, in its own tree', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  at.project('one', { step_status: 'closed', molecule_status: 'completed' });
+  await at.desk.closeStep(caller, close());
+  await first.result;
+  const second = attempt(at.desk, request('one', { molecule_id: 'mol-2', root_task_id: 'acme-other' }));
+  await until(() => at.sessions.live(AGENT)?.molecule_id === 'mol-2');
+  const next = await callerOf(at);
+  expect(next.incarnation).toBe(2);
+  expect(next.worktree).not.toBe(caller.worktree);
+  await expect(at.desk.closeStep(next, close({ molecule_id: 'mol-9', step: 'one' }))).rejects.toMatchObject({
+    code: 'NOT_HOLDER',
+  });
+  await at.desk.closeStep(next, close({ molecule_id: 'mol-2' }));
+  await second.result;
+});
+
+test('waits for an external session and serves it', async () => {
+  const at = town({ preset: 'external' });
+  const first = attempt(at.desk, request('one'));
+  await expect(at.desk.attach(AGENT, root, 'person:t')).rejects.toMatchObject({ code: 'PATH_OUTSIDE_RIG' });
+  const { token, incarnation } = await at.desk.attach(AGENT, rig, 'person:t');
+  expect(incarnation).toBe(1);
+  const caller = await at.desk.authenticate(token);
+  expect(await at.desk.current(caller, 5_000)).toMatchObject({ step: 'one', worktree: rig });
+  const later = await at.desk.attach(AGENT, rig, 'person:t');
+  await expect(at.desk.authenticate(token)).rejects.toMatchObject({ code: 'STALE_SESSION' });
+  await expect(at.desk.authenticate('guess')).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+  const second = await at.desk.authenticate(later.token);
+  at.project('one', { step_status: 'closed' });
+  await at.desk.current(second, 5_000);
+  await at.desk.closeStep(second, close());
+  expect(await first.result).toMatchObject({ incarnation: 2 });
+});

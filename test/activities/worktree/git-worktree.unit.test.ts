@@ -1,0 +1,83 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createWorktrees } from '../../../activities/worktree/git-worktree';
+import { makeGitRig } from '../../support/git-rig';
+
+const { root, rig, git } = makeGitRig();
+const worktrees = createWorktrees({ root: join(root, 'trees') });
+const want = (molecule_id: string, root_task_id: string | null = 'acme-k3f9a') => ({
+  rigPath: rig,
+  defaultBranch: 'main',
+  agent: 'acme/polecats/amber',
+  molecule_id,
+  root_task_id,
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+test('makes a tree on a branch of the agent and the task, and finds it again', async () => {
+  const made = await worktrees.ensure(want('mol-1'));
+  expect(made.branch).toBe('polecats/amber/acme-k3f9a');
+  writeFileSync(join(made.path, 'draft.txt'), 'not committed');
+  expect(await worktrees.ensure(want('mol-1'))).toEqual(made);
+  expect(existsSync(join(made.path, 'draft.txt'))).toBe(true);
+  expect(await worktrees.head(made.path)).toBe(git(rig, 'rev-parse', 'HEAD'));
+});
+
+test('keeps the commits of a branch when the tree has to be made again', async () => {
+  const { path } = await worktrees.ensure(want('mol-2', 'acme-22222'));
+  git(path, 'commit', '-q', '--allow-empty', '-m', 'work');
+  const head = git(path, 'rev-parse', 'HEAD');
+  rmSync(`${path}.ready`); // as if it had been cut off
+  rmSync(join(path, '.git'));
+  await worktrees.ensure(want('mol-2', 'acme-22222'));
+  expect(await worktrees.head(path)).toBe(head);
+  expect(git(path, 'status', '--porcelain')).toBe('');
+});
+
+test('makes a half-made tree again, also when git has marked it as locked', async () => {
+  const { path } = await worktrees.ensure(want('mol-3', 'acme-33333'));
+  rmSync(`${path}.ready`);
+  writeFileSync(join(git(path, 'rev-parse', '--absolute-git-dir'), 'locked'), 'initializing');
+  rmSync(path, { recursive: true });
+  mkdirSync(path);
+  await worktrees.ensure(want('mol-3', 'acme-33333'));
+  expect(readFileSync(join(path, 'a.txt'), 'utf8')).toBe('one\n');
+});
+
+test('removes an index lock whose owner is dead', async () => {
+  const { path } = await worktrees.ensure(want('mol-4', 'acme-44444'));
+  writeFileSync(join(git(path, 'rev-parse', '--absolute-git-dir'), 'index.lock'), '');
+  await worktrees.ensure(want('mol-4', 'acme-44444'));
+  git(path, 'commit', '-q', '--allow-empty', '-m', 'goes on');
+});
+
+test('takes the branch over from an earlier molecule of the same task and keeps the files there', async () => {
+  const first = await worktrees.ensure(want('mol-5', 'acme-55555'));
+  writeFileSync(join(first.path, 'draft.txt'), 'kept');
+  const second = await worktrees.ensure(want('mol-6', 'acme-55555'));
+  expect(git(second.path, 'branch', '--show-current')).toBe('polecats/amber/acme-55555');
+  expect(existsSync(join(first.path, 'draft.txt'))).toBe(true);
+});
+
+test('makes several trees of one rig at once', async () => {
+  const all = await Promise.all([1, 2, 3, 4].map((n) => worktrees.ensure(want(`par-${n}`, `acme-par0${n}`))));
+  expect(all.every(({ path }) => existsSync(join(path, 'a.txt')))).toBe(true);
+});
+
+test('exports a commit and refuses what is none', async () => {
+  const { path } = await worktrees.ensure(want('mol-1'));
+  const dir = mkdtempSync(join(root, 'export-'));
+  await worktrees.exportCommit(path, git(path, 'rev-parse', 'HEAD'), dir);
+  expect(readFileSync(join(dir, 'a.txt'), 'utf8')).toBe('one\n');
+  const loose = git(path, 'commit-tree', '-m', 'on no branch', 'HEAD^{tree}');
+  for (const commit of ['--output=x', 'nothing', '', loose, '0'.repeat(40)]) {
+    await expect(worktrees.exportCommit(path, commit, dir)).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+  }
+});
+
+test('refuses ids that leave the folder, and trees of another repository', async () => {
+  expect(() => worktrees.pathOf('acme/polecats/amber', '../../x')).toThrow(/not the id of a molecule/);
+  git(root, 'init', '-q', 'other');
+  await expect(worktrees.assertOfRig(rig, join(root, 'other'))).rejects.toMatchObject({ code: 'PATH_OUTSIDE_RIG' });
+  await worktrees.assertOfRig(rig, (await worktrees.ensure(want('mol-1'))).path);
+});

@@ -1,0 +1,212 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { ApplicationFailure } from '@temporalio/common';
+import { Context } from '@temporalio/activity';
+import { Worker } from '@temporalio/worker';
+import { listen } from '../../activities/ledger/connect';
+import { startSealer } from '../../activities/ledger/sealer';
+import { createPolicy } from '../../activities/policy/policy';
+import { createTownClient, type TownClient } from '../../cli/client/client';
+import { hookQueue } from '../../schema/ids';
+import type { Ledger } from '../../schema/ledger';
+import type { PerformStep, StepResult } from '../../schema/runs';
+import { DEFAULT_TIMINGS, type Timings } from '../../schema/timings';
+import type { MoleculeView, RigView } from '../../schema/views';
+import { connectTemporal, quietRuntime, type TemporalConnections } from '../../workers/connect';
+import { createConvoyFeeder } from '../../workers/feeder';
+import { type Orchestrator, startOrchestrator } from '../../workers/orchestrator';
+import { type TestDatabase, testDatabase } from './database';
+
+/** What a scripted agent does with a step: a result, or a throw of `lost(reason)`. */
+export type Script = (request: PerformStep, signal: AbortSignal) => Promise<Partial<StepResult>>;
+
+/** A whole town in this process on the suite's Postgres and Temporal, with agents that follow a script instead of running programs. */
+export interface TestTown {
+  readonly db: TestDatabase['db'];
+  readonly ledger: Ledger;
+  readonly town: TownClient;
+  readonly temporal: TemporalConnections;
+  readonly orchestrator: Orchestrator;
+  readonly rig: RigView;
+  readonly performed: PerformStep[];
+  /** Serves an agent's hook with the script until the town stops. */
+  serve(agent: string, script: Script): Promise<void>;
+  /** Resolves once `read` answers something other than null, undefined or false; it is asked again at every event of the town. */
+  until<T>(what: string, read: () => Promise<T | null | undefined | false>): Promise<T>;
+  finished(molecule_id: string): Promise<MoleculeView>;
+  restartOrchestrator(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export const FAST: Timings = {
+  ...DEFAULT_TIMINGS,
+  graceMs: 100,
+  backoffMs: 5,
+  backoffMaxMs: 50,
+  askAgainMs: 1_000,
+  heartbeatTimeoutMs: 3_000,
+};
+
+/** How long a condition may take before the test fails with what it waited for. Far above what it should take. */
+const PATIENCE_MS = 60_000;
+
+let runtimeInstalled = false;
+
+export async function startTestTown(
+  options: {
+    readonly timings?: Partial<Timings>;
+    readonly maxCachedWorkflows?: number;
+    readonly automaticDispatch?: boolean;
+    readonly workersMax?: number;
+  } = {},
+): Promise<TestTown> {
+  if (!runtimeInstalled) {
+    runtimeInstalled = true;
+    quietRuntime(() => undefined);
+  }
+  const name = `t${randomBytes(4).toString('hex')}`;
+  const timings = { ...FAST, ...options.timings };
+  const database = await testDatabase({ timings, namespace: `${name}.` });
+  const { db, ledger } = database;
+  const temporal = await connectTemporal(environment('TOWN_TEST_TEMPORAL_ADDRESS'), 10_000);
+  const policy = await createPolicy({ dir: join(__dirname, '..', '..', 'policies') });
+  const features = {
+    automatic_dispatch: options.automaticDispatch ?? true,
+    automatic_merge: false,
+    witness_reassignment: false,
+    session_restart: false,
+    forge_writes: false,
+    dashboard_actions: false,
+  };
+  const root = join(__dirname, '..', '..');
+  const town = createTownClient({
+    ledger,
+    policy,
+    desk: null,
+    features,
+    root: join(root, 'docs'),
+    builtInFormulas: join(root, 'formulas'),
+    rebuild: null,
+  });
+  const rig = await ledger.addRig(
+    { actor: 'person:test' },
+    {
+      id: name,
+      prefix: name,
+      path: root,
+      default_branch: 'main',
+      workers_max: options.workersMax ?? 2,
+      runtime: { preset: 'external' },
+    },
+  );
+
+  const start = () =>
+    startOrchestrator({
+      db,
+      ledger,
+      temporal,
+      feeder: createConvoyFeeder(town),
+      taskQueue: `${name}.town`,
+      timings,
+      log: () => undefined,
+      workflowBundle: join(root, 'dist', 'workflow-bundle.js'),
+      ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
+    });
+  let orchestrator = await start();
+  const sealer = startSealer(ledger, () => undefined);
+  const bells = new Set<() => void>();
+  const listening = await listen(database.url, ['town_outbox', 'town_events', 'town_projection'], (channel) => {
+    if (channel === 'town_outbox') orchestrator.courier.wake();
+    if (channel === 'town_events') sealer.wake();
+    for (const ring of bells) ring();
+  });
+  const performed: PerformStep[] = [];
+  const hosts = new Map<string, { worker: Worker; running: Promise<void> }>();
+
+  const until: TestTown['until'] = async (what, read) => {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const rung = new Promise<void>((resolve) => {
+        const ring = () => {
+          bells.delete(ring);
+          clearTimeout(timer);
+          resolve();
+        };
+        const timer = setTimeout(ring, 200);
+        bells.add(ring);
+      });
+      const found = await read();
+      if (found !== null && found !== undefined && found !== false) return found;
+      if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}`);
+      await rung;
+    }
+  };
+
+  return {
+    db,
+    ledger,
+    town,
+    temporal,
+    get orchestrator() {
+      return orchestrator;
+    },
+    rig,
+    performed,
+    async serve(agent, script) {
+      if (hosts.has(agent)) return;
+      const worker = await Worker.create({
+        connection: temporal.native,
+        taskQueue: hookQueue(agent, `${name}.`),
+        maxConcurrentActivityTaskExecutions: 1,
+        maxHeartbeatThrottleInterval: '100ms',
+        shutdownGraceTime: 0,
+        activities: {
+          async performStep(request: PerformStep): Promise<StepResult> {
+            performed.push(request);
+            const context = Context.current();
+            const beat = setInterval(() => context.heartbeat(), 100);
+            try {
+              const result = await script(request, context.cancellationSignal);
+              return { outcome: 'done', note: '', commit_id: null, incarnation: 1, agent, ...result };
+            } finally {
+              clearInterval(beat);
+            }
+          },
+        },
+      });
+      hosts.set(agent, { worker, running: worker.run() });
+    },
+    until,
+    finished: (molecule_id) =>
+      until(`the end of ${molecule_id}`, async () => {
+        const molecule = await ledger.getMolecule(molecule_id).catch(() => null);
+        return molecule !== null && molecule.status !== 'running' ? molecule : null;
+      }),
+    async restartOrchestrator() {
+      await orchestrator.stop();
+      orchestrator = await start();
+    },
+    async stop() {
+      for (const { worker, running } of hosts.values()) {
+        worker.shutdown();
+        await running;
+      }
+      await orchestrator.stop();
+      await sealer.stop();
+      await listening.close();
+      await temporal.close();
+      await database.drop();
+    },
+  };
+}
+
+/** The failure of an attempt that lost its session. */
+export function lost(reason: string): ApplicationFailure {
+  return ApplicationFailure.create({ type: reason, message: reason, nonRetryable: true });
+}
+
+function environment(variable: string): string {
+  const value = process.env[variable];
+  if (value === undefined) throw new Error(`${variable} is not set: run the tests with npm test`);
+  return value;
+}

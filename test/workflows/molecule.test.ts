@@ -1,0 +1,245 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { LeanStep } from '../../schema/ledger';
+import type { Recipe, RecipeStep } from '../../schema/formula/recipe';
+import { lost, startTestTown, type TestTown } from '../support/town';
+
+const asked = { actor: 'person:test' };
+
+function recipeOf(name: string, steps: readonly (Pick<LeanStep, 'id' | 'needs'> & Partial<RecipeStep>)[]): Recipe {
+  const full = steps.map((step) => ({
+    title: step.id,
+    instructions: `do ${step.id}`,
+    acceptance: null,
+    checks: [],
+    parallel: true,
+    gate: null,
+    priority: null,
+    labels: [],
+    metadata: {},
+    assignee: null,
+    ...step,
+  }));
+  return {
+    schema: 1,
+    formula: name,
+    version: 1,
+    type: 'workflow',
+    title: name,
+    description: '',
+    vars: {},
+    steps: full,
+    digest: `${name}-${JSON.stringify(full)}`.slice(0, 60),
+  };
+}
+
+const CHAIN = recipeOf('chain', [
+  { id: 'a', needs: [] },
+  { id: 'b', needs: ['a'] },
+  { id: 'c', needs: ['b'] },
+]);
+const BRANCHES = recipeOf('branches', [
+  { id: 'a1', needs: [] },
+  { id: 'a2', needs: ['a1'] },
+  { id: 'b1', needs: [] },
+  { id: 'b2', needs: ['b1'] },
+  { id: 'join', needs: ['a2', 'b2'] },
+]);
+
+describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
+  'a molecule, workflows cached: $maxCachedWorkflows',
+  ({ maxCachedWorkflows }) => {
+    let it_: TestTown;
+
+    beforeAll(async () => {
+      it_ = await startTestTown(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows });
+    });
+    afterAll(async () => {
+      await it_.stop();
+    });
+
+    async function agent(name: string) {
+      const id = `${it_.rig.id}/crew/${name}`;
+      await it_.ledger.addAgent(asked, { id, role: 'crew', rig_id: it_.rig.id, runtime: { preset: 'external' } });
+      return id;
+    }
+    const slungTo = async (id: string, recipe: Recipe) => {
+      const decision_id = await it_.ledger.recordDecision({
+        action: 'dispatch',
+        actor: asked.actor,
+        allow: true,
+        reasons: [],
+        question: {},
+        input_digest: 'x',
+        policy_hash: 'x',
+      });
+      const target = id.includes('/') ? ({ kind: 'agent', id } as const) : ({ kind: 'rig', id } as const);
+      const { task, molecule_id } = await it_.ledger.pour(asked, { recipe, rig_id: it_.rig.id, target, decision_id });
+      if (molecule_id === null) throw new Error('it was slung');
+      return { task, molecule_id };
+    };
+
+    it('runs a chain in order on one agent, each step once, and closes its task', async () => {
+      const amber = await agent('amber');
+      await it_.serve(amber, async (request) => ({ note: `did ${request.step}`, commit_id: `commit-${request.step}` }));
+      const { task, molecule_id } = await slungTo(amber, CHAIN);
+      const molecule = await it_.finished(molecule_id);
+      expect(
+        molecule.steps.map((step) => [step.step, step.status, step.outcome, step.attempt, step.commit_id]),
+      ).toEqual([
+        ['a', 'closed', 'done', 1, 'commit-a'],
+        ['b', 'closed', 'done', 1, 'commit-b'],
+        ['c', 'closed', 'done', 1, 'commit-c'],
+      ]);
+      const mine = it_.performed.filter((request) => request.molecule_id === molecule_id);
+      expect(mine.map((request) => [request.step, request.dispatch, request.base_commit])).toEqual([
+        ['a', 1, null],
+        ['b', 1, 'commit-a'],
+        ['c', 1, 'commit-b'],
+      ]);
+      expect(mine.every((request) => request.decision_id !== '')).toBe(true);
+      const closed = await it_.until('the task to close', async () => {
+        const found = await it_.ledger.getTask(task.id);
+        return found.status === 'closed' ? found : null;
+      });
+      expect(closed).toMatchObject({ status: 'closed', outcome: 'done', assigned_agent_id: amber });
+    });
+
+    it('tries a lost step again under the next attempt, and counts only what the session did', async () => {
+      const basalt = await agent('basalt');
+      const losses = ['SESSION_LOST', 'HOST_RESTARTED', 'ENDED_EARLY'];
+      await it_.serve(basalt, async (request) => {
+        const reason = request.step === 'b' ? losses.shift() : undefined;
+        if (reason !== undefined) throw lost(reason);
+        return {};
+      });
+      const { molecule_id } = await slungTo(basalt, CHAIN);
+      const molecule = await it_.finished(molecule_id);
+      expect(molecule.steps.map((step) => [step.step, step.attempt])).toEqual([
+        ['a', 1],
+        ['b', 3],
+        ['c', 1],
+      ]);
+      const tries = it_.performed.filter((request) => request.molecule_id === molecule_id && request.step === 'b');
+      expect(tries.map((request) => [request.attempt, request.dispatch])).toEqual([
+        [1, 1],
+        [2, 2],
+        [2, 3],
+        [3, 4],
+      ]);
+    });
+
+    it('holds a step that is lost too often for a person, whose word ends it', async () => {
+      const cobalt = await agent('cobalt');
+      await it_.serve(cobalt, async (request) => {
+        if (request.step === 'b') throw lost('SESSION_LOST');
+        return {};
+      });
+      const { molecule_id } = await slungTo(cobalt, CHAIN);
+      const stuck = await it_.until('attention', async () => {
+        const molecule = await it_.ledger.getMolecule(molecule_id).catch(() => null);
+        return molecule?.attention == null ? null : molecule;
+      });
+      expect(stuck.attention).toContain('step b was lost 5 times');
+      expect(stuck.steps.map((step) => step.status)).toEqual(['closed', 'ready', 'waiting']);
+      await it_.town.resolveStep(asked, molecule_id, { step: 'b', outcome: 'skipped', reason: 'done by hand' });
+      const molecule = await it_.finished(molecule_id);
+      expect(molecule.steps.map((step) => step.outcome)).toEqual(['done', 'skipped', 'done']);
+    });
+
+    it('spreads branches over the workers of the rig, keeps each branch with one worker, and never exceeds the limit', async () => {
+      for (const name of ['amber', 'basalt'])
+        await it_.serve(`${it_.rig.id}/polecats/${name}`, async (request) => ({ commit_id: `${request.step}` }));
+      const { molecule_id } = await slungTo(it_.rig.id, BRANCHES);
+      const molecule = await it_.finished(molecule_id);
+      expect(molecule.status).toBe('completed');
+      const by = new Map(molecule.steps.map((step) => [step.step, step.agent_id]));
+      expect(by.get('a2')).toBe(by.get('a1'));
+      expect(by.get('b2')).toBe(by.get('b1'));
+      expect(it_.performed.filter((request) => request.molecule_id === molecule_id)).toHaveLength(5);
+      await it_.until('the slots to be free', async () => {
+        const queue = await it_.db.selectFrom('dispatch_queue').selectAll().where('rig_id', '=', it_.rig.id).execute();
+        return queue.length === 0;
+      });
+    });
+
+    it('goes on at the right step after the orchestrator was away', async () => {
+      const dolomite = await agent('dolomite');
+      const arrived = Promise.withResolvers<void>();
+      const goOn = Promise.withResolvers<void>();
+      await it_.serve(dolomite, async (request) => {
+        if (request.step === 'b') {
+          arrived.resolve();
+          await goOn.promise;
+        }
+        return {};
+      });
+      const { molecule_id } = await slungTo(dolomite, CHAIN);
+      await arrived.promise;
+      await it_.restartOrchestrator();
+      goOn.resolve();
+      const molecule = await it_.finished(molecule_id);
+      expect(molecule.steps.map((step) => step.attempt)).toEqual([1, 1, 1]);
+      expect(it_.performed.filter((request) => request.molecule_id === molecule_id)).toHaveLength(3);
+    });
+
+    it('ends when its task is closed by a person, and gives the hook back', async () => {
+      const ember = await agent('ember');
+      const arrived = Promise.withResolvers<void>();
+      await it_.serve(ember, async (_request, signal) => {
+        arrived.resolve();
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(lost('CANCELLED'))));
+        return {};
+      });
+      const { task, molecule_id } = await slungTo(ember, CHAIN);
+      await arrived.promise;
+      await it_.ledger.closeTask(asked, task.id, { outcome: 'cancelled', reason: 'not wanted', force: true });
+      expect((await it_.finished(molecule_id)).status).toBe('cancelled');
+      await it_.until('an empty hook', async () => (await it_.ledger.hook(ember)).items.length === 0);
+    });
+
+    it('gives one agent one molecule at a time, the more urgent first', async () => {
+      const flint = await agent('flint');
+      const release = Promise.withResolvers<void>();
+      const order: string[] = [];
+      await it_.serve(flint, async (request) => {
+        order.push(request.molecule_id);
+        await release.promise;
+        return {};
+      });
+      const one = recipeOf('one', [{ id: 'only', needs: [] }]);
+      const decision_id = await it_.ledger.recordDecision({
+        action: 'dispatch',
+        actor: asked.actor,
+        allow: true,
+        reasons: [],
+        question: {},
+        input_digest: 'x',
+        policy_hash: 'x',
+      });
+      const pour = async (title: string, priority: number) => {
+        const poured = await it_.ledger.pour(asked, {
+          recipe: one,
+          rig_id: it_.rig.id,
+          title,
+          priority,
+          target: { kind: 'agent', id: flint },
+          decision_id,
+        });
+        return poured.molecule_id ?? '';
+      };
+      const first = await pour('first', 2);
+      await it_.until('the first at work', async () => order.length === 1);
+      const later = await pour('later', 3);
+      const urgent = await pour('urgent', 0);
+      await it_.until('both waiting', async () => (await it_.ledger.hook(flint)).items.length === 3);
+      release.resolve();
+      await it_.finished(later);
+      expect(order).toEqual([first, urgent, later]);
+    });
+  },
+);
+
+it('workflow code is built', () => {
+  expect(readFileSync(join(__dirname, '..', '..', 'dist', 'workflow-bundle.js'), 'utf8')).toContain('molecule');
+});

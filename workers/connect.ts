@@ -1,0 +1,60 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { NativeConnection, Runtime } from '@temporalio/worker';
+import { TownError } from '../schema/errors';
+
+export interface TemporalConnections {
+  readonly client: Client;
+  readonly native: NativeConnection;
+  close(): Promise<void>;
+}
+
+/** Opens one client and one worker connection to the Temporal server. @throws TEMPORAL_UNAVAILABLE after `waitMs`. */
+export async function connectTemporal(address: string, waitMs: number): Promise<TemporalConnections> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    try {
+      const connection = await Connection.connect({ address, connectTimeout: 2_000 });
+      const native = await NativeConnection.connect({ address });
+      return {
+        client: new Client({ connection }),
+        native,
+        async close() {
+          // Closing in the middle of a retry back-off throws; there is nothing to save any more.
+          await connection.close().catch(() => undefined);
+          await native.close().catch(() => undefined);
+        },
+      };
+    } catch (error) {
+      if (Date.now() < deadline) continue;
+      throw new TownError('TEMPORAL_UNAVAILABLE', `no Temporal server answers at ${address}`, {
+        hint: 'town status tells which part is down; town up starts it',
+        cause: error,
+      });
+    }
+  }
+}
+
+/** Keeps the SDK quiet: warnings of the core, and none of its signal handlers, since the service ends its parts in order itself. */
+export function quietRuntime(log: (level: string, message: string) => void): void {
+  Runtime.install({
+    shutdownSignals: [],
+    logger: {
+      log: (level, message) => log(level.toLowerCase(), message),
+      trace: () => undefined,
+      debug: () => undefined,
+      info: () => undefined,
+      // Each activity-only worker says that it has no workflows; that is its purpose.
+      warn: (message) => (message.includes('No workflows registered') ? undefined : log('warn', message)),
+      error: (message) => log('error', message),
+    },
+    telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } },
+  });
+}
+
+/** The top folder of this package, from the sources as from the compiled output. */
+export function packageRoot(): string {
+  const up = join(__dirname, '..');
+  return existsSync(join(up, 'package.json')) ? up : join(up, '..');
+}

@@ -1,0 +1,168 @@
+/* The town service: orchestrator, agent host, courier, sealer, sockets and HTTP API in one process (`node service.js <root>`).
+ *
+ * It is started and restarted by the supervisor. SIGTERM while the town's phase is `stopping` ends the sessions; any other end leaves
+ * them to the next service, which finds and re-attaches them. */
+import { existsSync, readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import { createDatabase, listen } from '../activities/ledger/connect';
+import { createLedger } from '../activities/ledger/ledger';
+import { migrateToLatest } from '../activities/ledger/migrate';
+import { startSealer } from '../activities/ledger/sealer';
+import { createPolicy } from '../activities/policy/policy';
+import { rebuildProjection } from '../activities/projection/rebuild';
+import { prepareFolders, townPaths } from '../activities/provision/paths';
+import { readState, writeJson } from '../activities/provision/state';
+import { createStepStates } from '../activities/session/step-states';
+import { createTownClient } from '../cli/client/client';
+import { answerRequest } from '../cli/server/answer';
+import { createHttpApp, readApiToken, startHttpServer } from '../cli/server/http';
+import { startSocketServer } from '../cli/server/socket';
+import { parseConfig } from '../schema/config';
+import { TOWN_QUEUE } from '../schema/ids';
+import { hostIdOf, startAgentHost } from './agent-host';
+import { connectTemporal, packageRoot, quietRuntime } from './connect';
+import { createConvoyFeeder } from './feeder';
+import { startOrchestrator } from './orchestrator';
+
+const POOL_MAX = 24;
+
+async function main(root: string): Promise<void> {
+  const logger = pino({ base: { pid: process.pid } });
+  const log = (message: string, facts: object = {}) => logger.info(facts, message);
+  quietRuntime((level, message) => logger.warn({ level }, message));
+
+  const paths = townPaths(root);
+  prepareFolders(paths);
+  const config = parseConfig(readFileSync(paths.config, 'utf8'), paths.config);
+  const postgresUrl = required('TOWN_POSTGRES_URL', config.postgres.url);
+  const address = required('TOWN_TEMPORAL_ADDRESS', config.temporal.address);
+  const { timings } = config;
+
+  const db = createDatabase(postgresUrl, { max: POOL_MAX });
+  await migrateToLatest(db);
+  const ledger = createLedger({ db, timings, namespace: '' });
+  const temporal = await connectTemporal(address, 30_000);
+  const policy = await createPolicy({ dir: join(packageRoot(), 'policies') });
+
+  const bells = { molecules: new Set<(ids: readonly string[]) => void>(), agents: new Set<() => void>() };
+  let wakeCourier = () => undefined as void;
+  let wakeSealer = () => undefined as void;
+  const listening = await listen(
+    postgresUrl,
+    ['town_outbox', 'town_events', 'town_projection', 'town_agents'],
+    (channel, payload) => {
+      if (channel === 'town_outbox') wakeCourier();
+      else if (channel === 'town_events') wakeSealer();
+      else if (channel === 'town_agents') for (const ring of bells.agents) ring();
+      else for (const ring of bells.molecules) ring(payload === '' ? [] : [payload]);
+    },
+  );
+  const sealer = startSealer(ledger, log);
+  wakeSealer = sealer.wake;
+
+  const host = await startAgentHost({
+    connection: temporal.native,
+    client: temporal.client,
+    ledger,
+    states: createStepStates(db, (listener) => subscribe(bells.molecules, listener)),
+    onAgentsChanged: (listener) => subscribe(bells.agents, listener),
+    paths: {
+      root,
+      logs: paths.logs,
+      tokens: paths.tokens,
+      worktrees: paths.worktrees,
+      socket: paths.socket,
+      bin: join(packageRoot(), 'bin'),
+    },
+    hostId: hostIdOf(paths.state),
+    namespace: '',
+    timings,
+    log,
+    agentsMax: config.host.agents_max,
+  });
+  const town = createTownClient({
+    ledger,
+    policy,
+    desk: host.desk,
+    features: config.features,
+    root,
+    builtInFormulas: join(packageRoot(), 'formulas'),
+    rebuild: async () => ({ ...(await rebuildProjection(db)) }) as never,
+  });
+  const orchestrator = await startOrchestrator({
+    db,
+    ledger,
+    temporal,
+    feeder: createConvoyFeeder(town),
+    taskQueue: TOWN_QUEUE,
+    timings,
+    log,
+  });
+  wakeCourier = orchestrator.courier.wake;
+
+  const onBug = (error: unknown) =>
+    logger.error({ error: error instanceof Error ? error.stack : String(error) }, 'a request failed');
+  const sockets = await startSocketServer({
+    path: paths.socket,
+    handle: (request) => answerRequest(town, request, { onBug }),
+  });
+  const http = await startHttpServer(
+    createHttpApp({ town, token: readApiToken(paths.state), user: userInfo().username, onBug }),
+    config.http.port,
+  );
+  writeJson(paths.serviceFile, { pid: process.pid, httpUrl: http.url, at: new Date().toISOString() });
+  log('the town service is ready', { http: http.url });
+
+  const stop = async (why: string, code: number) => {
+    const endSessions = readState(paths.stateFile)?.phase === 'stopping';
+    log('the town service ends', { why, endSessions });
+    await sockets.close(200);
+    await http.close();
+    await Promise.all([orchestrator.stop(), host.stop({ endSessions })]);
+    await sealer.stop();
+    await listening.close();
+    await temporal.close();
+    await db.destroy();
+    process.exit(code);
+  };
+  let stopping = false;
+  const once = (why: string, code: number) => {
+    if (stopping) return;
+    stopping = true;
+    // Parts that do not end by themselves must not keep the process: what they would save is in the ledger already.
+    setTimeout(() => process.exit(code), 9_000).unref();
+    stop(why, code).catch((error: unknown) => {
+      logger.error({ error: String(error) }, 'the service did not end in order');
+      process.exit(1);
+    });
+  };
+  process.on('SIGTERM', () => once('SIGTERM', 0));
+  process.on('SIGINT', () => once('SIGINT', 0));
+  orchestrator.failed.catch((error: unknown) => {
+    logger.error({ error: String(error) }, 'the orchestrator failed');
+    once('the orchestrator failed', 1);
+  });
+}
+
+function subscribe<T>(listeners: Set<T>, listener: T): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function required(variable: string, configured: string | undefined): string {
+  const value = process.env[variable] || configured;
+  if (value === undefined) throw new Error(`${variable} is not set; the service is started by: town up`);
+  return value;
+}
+
+const [, , root] = process.argv;
+if (root === undefined || !existsSync(join(root, 'town.toml'))) {
+  process.stderr.write('usage: service.js <folder of a town>\n');
+  process.exit(2);
+}
+main(root).catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.exit(1);
+});
