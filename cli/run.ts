@@ -43,7 +43,7 @@ async function main(argv: readonly string[]): Promise<void> {
   enableCompileCache();
   // The bundle that tools/build.js makes of cli/commands/index.ts.
   const bundle = './commands.js';
-  const { runCommands } = require(bundle) as { runCommands(argv: readonly string[]): Promise<void> };
+  const { runCommands } = require(bundle) as { runCommands: (argv: readonly string[]) => Promise<void> };
   await runCommands(argv);
 }
 

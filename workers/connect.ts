@@ -38,16 +38,20 @@ export async function connectTemporal(address: string, waitMs: number): Promise<
 
 /** Keeps the SDK quiet: warnings of the core, and none of its signal handlers, since the service ends its parts in order itself. */
 export function quietRuntime(log: (level: string, message: string) => void): void {
+  const pass = (level: string, message: string) => {
+    // Each activity-only worker says that it has no workflows; that is its purpose.
+    if ((level === 'WARN' || level === 'ERROR') && !message.includes('No workflows registered'))
+      log(level.toLowerCase(), message);
+  };
   Runtime.install({
     shutdownSignals: [],
     logger: {
-      log: (level, message) => log(level.toLowerCase(), message),
+      log: (level, message) => pass(level, message),
       trace: () => undefined,
       debug: () => undefined,
       info: () => undefined,
-      // Each activity-only worker says that it has no workflows; that is its purpose.
-      warn: (message) => (message.includes('No workflows registered') ? undefined : log('warn', message)),
-      error: (message) => log('error', message),
+      warn: (message) => pass('WARN', message),
+      error: (message) => pass('ERROR', message),
     },
     telemetryOptions: { logging: { forward: {}, filter: 'ERROR' } },
   });

@@ -41,7 +41,12 @@ export function agentCommands(store: Store): AgentCommands {
         await notifyAgent(unit.trx, agent.id);
         const added = await findAgent(unit.trx, agent.id);
         // Not the runtime: its environment may hold what should not stand in the trail.
-        record(unit, 'agent_added', { agent_id: agent.id, rig_id: agent.rig_id }, { role: agent.role, preset: agent.runtime.preset });
+        record(
+          unit,
+          'agent_added',
+          { agent_id: agent.id, rig_id: agent.rig_id },
+          { role: agent.role, preset: agent.runtime.preset },
+        );
         return agentView(added);
       });
     },
@@ -63,7 +68,12 @@ export function agentCommands(store: Store): AgentCommands {
           await sql`update agents set status = 'retired' where id = ${id}`.execute(unit.trx);
           await sql`delete from host_leases where agent_id = ${id}`.execute(unit.trx);
           await notifyAgent(unit.trx, id);
-          record(unit, 'agent_retired', { agent_id: id }, { before: { status: before.status }, after: { status: 'retired' } });
+          record(
+            unit,
+            'agent_retired',
+            { agent_id: id },
+            { before: { status: before.status }, after: { status: 'retired' } },
+          );
         }
         return agentView(await findAgent(unit.trx, id));
       });

@@ -33,7 +33,7 @@ interface SealedEvent {
 export function auditCommands(store: Store): Pick<Ledger, 'seal' | 'verifyAudit'> {
   return {
     async seal() {
-      for (let total = 0; ; ) {
+      for (let total = 0; ;) {
         const sealed = await sealBatch(store.db);
         total += sealed;
         if (sealed < BATCH) return total;
@@ -119,13 +119,16 @@ function problemOf(row: AuditRow, last: { seq: number; hash: string }): string |
 }
 
 function hashOf(prev_hash: string, event: SealedEvent): string {
-  const { id, type, actor, task_id, molecule_id, convoy_id, agent_id, rig_id, run, epoch, run_seq, payload, at } = event;
+  const { id, type, actor, task_id, molecule_id, convoy_id, agent_id, rig_id, run, epoch, run_seq, payload, at } =
+    event;
   const content = { id, type, actor, task_id, molecule_id, convoy_id, agent_id, rig_id, run, epoch, run_seq, payload, at: at.toISOString() }; // prettier-ignore
   return sha256Hex(prev_hash + canonicalJson(content));
 }
 
 async function countUnsealed(db: Kysely<Database>): Promise<number> {
   const { rows } = await sql<{ count: number }>`
-    select count(*) as count from events e where not exists (select 1 from audit a where a.event_id = e.id)`.execute(db);
+    select count(*) as count from events e where not exists (select 1 from audit a where a.event_id = e.id)`.execute(
+    db,
+  );
   return rows[0]?.count ?? 0;
 }

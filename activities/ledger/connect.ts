@@ -7,7 +7,9 @@ const INT8 = 20;
 /** `bigint` columns stay below 2^53, so they are read as numbers. */
 const parsers: CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-    oid === INT8 && format !== 'binary' ? Number : types.getTypeParser(oid, format)) as CustomTypesConfig['getTypeParser'],
+    oid === INT8 && format !== 'binary'
+      ? Number
+      : types.getTypeParser(oid, format)) as CustomTypesConfig['getTypeParser'],
 };
 
 /** A pool of at most `max` connections. A statement that runs longer than 30 s is stopped by the server. */

@@ -16,7 +16,8 @@ export async function lockConvoy(trx: Transaction<Database>, id: ConvoyId): Prom
   const { rows } = await sql<ConvoyHead>`
     select id, name, status, rig_id from convoys where id = ${id} for no key update`.execute(trx);
   const convoy = rows[0];
-  if (convoy === undefined) throw new TownError('NOT_FOUND', `there is no convoy ${id}`, { hint: 'see: town convoy list' });
+  if (convoy === undefined)
+    throw new TownError('NOT_FOUND', `there is no convoy ${id}`, { hint: 'see: town convoy list' });
   return convoy;
 }
 

@@ -35,7 +35,12 @@ export function convoyCommands(store: Store): ConvoyCommands {
         // Plain JSON; interfaces only lack the index signature.
         tell(unit, runId.convoy(id), { kind: 'start', workflow: 'convoy', input: start as unknown as JsonObject });
         await addMembers(unit, id, convoy.tasks);
-        record(unit, 'convoy_created', { convoy_id: id, rig_id }, { after: { name: convoy.name, status: 'running', tasks: convoy.tasks } });
+        record(
+          unit,
+          'convoy_created',
+          { convoy_id: id, rig_id },
+          { after: { name: convoy.name, status: 'running', tasks: convoy.tasks } },
+        );
         return findConvoy(unit.trx, id);
       });
     },
@@ -52,7 +57,9 @@ export function convoyCommands(store: Store): ConvoyCommands {
         const convoy = await lockConvoy(unit.trx, id);
         if (convoy.status === 'completed') throw new TownError('WRONG_STATE', `convoy ${id} is completed`);
         if (convoy.status !== status) {
-          await sql`update convoys set status = ${status}, updated_at = clock_timestamp() where id = ${id}`.execute(unit.trx);
+          await sql`update convoys set status = ${status}, updated_at = clock_timestamp() where id = ${id}`.execute(
+            unit.trx,
+          );
           tell(unit, runId.convoy(id), { kind: 'update', name: status === 'stopped' ? 'stop' : 'resume', args: {} });
           const type = status === 'stopped' ? 'convoy_stopped' : 'convoy_resumed';
           record(unit, type, { convoy_id: id }, { before: { status: convoy.status }, after: { status } });
@@ -74,7 +81,10 @@ export function convoyCommands(store: Store): ConvoyCommands {
         store.db,
         sql`where ${sql.join(conditions, sql` and `)} order by created_at desc, id desc limit ${size + 1}`,
       );
-      const members = await membersOf(store.db, rows.map((row) => row.id));
+      const members = await membersOf(
+        store.db,
+        rows.map((row) => row.id),
+      );
       return input.pageOf(
         rows,
         size,
@@ -85,7 +95,12 @@ export function convoyCommands(store: Store): ConvoyCommands {
   };
 }
 
-async function insertConvoy(unit: Unit, name: string, rig_id: string | null, formula: string | null): Promise<ConvoyId> {
+async function insertConvoy(
+  unit: Unit,
+  name: string,
+  rig_id: string | null,
+  formula: string | null,
+): Promise<ConvoyId> {
   const digest = sha256Hex(unit.ask.key ?? `${name}\n${Date.now()}\n${randomBytes(8).toString('hex')}`);
   for (let length = 5; length <= 13; length++) {
     const { rows } = await sql<{ id: string }>`
@@ -125,7 +140,12 @@ async function complete(unit: Unit, id: ConvoyId): Promise<ConvoyView> {
     unit,
     'convoy_completed',
     { convoy_id: id, rig_id: convoy.rig_id },
-    { before: { status: convoy.status }, after: { status: 'completed' }, total: before.total, notified: told.rows.map((row) => row.recipient) },
+    {
+      before: { status: convoy.status },
+      after: { status: 'completed' },
+      total: before.total,
+      notified: told.rows.map((row) => row.recipient),
+    },
   );
   return findConvoy(unit.trx, id);
 }
@@ -140,13 +160,15 @@ interface ConvoyRow {
 }
 
 async function selectConvoys(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<ConvoyRow[]> {
-  const { rows } = await sql<ConvoyRow>`select id, name, status, rig_id, created_at, completed_at from convoys ${tail}`.execute(db);
+  const { rows } =
+    await sql<ConvoyRow>`select id, name, status, rig_id, created_at, completed_at from convoys ${tail}`.execute(db);
   return rows;
 }
 
 async function findConvoy(db: Kysely<Database>, id: ConvoyId): Promise<ConvoyView> {
   const row = (await selectConvoys(db, sql`where id = ${id}`))[0];
-  if (row === undefined) throw new TownError('NOT_FOUND', `there is no convoy ${id}`, { hint: 'see: town convoy list' });
+  if (row === undefined)
+    throw new TownError('NOT_FOUND', `there is no convoy ${id}`, { hint: 'see: town convoy list' });
   return convoyView(row, (await membersOf(db, [id])).get(id) ?? []);
 }
 

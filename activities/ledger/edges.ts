@@ -20,7 +20,9 @@ export async function addEdge(unit: Unit, edge: Edge): Promise<void> {
   if (edge.task_id === edge.depends_on_id) cycleRefused([edge.task_id, edge.task_id]);
   const [task, blocker] = await lockBoth(unit, edge);
   const known = await sql<{ type: string }>`
-    select type from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(unit.trx);
+    select type from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(
+    unit.trx,
+  );
   const existing = known.rows[0];
   if (existing?.type === edge.type) return;
   if (existing !== undefined) {
@@ -37,7 +39,12 @@ export async function addEdge(unit: Unit, edge: Edge): Promise<void> {
     await sql`update tasks set open_blockers = open_blockers + 1 where id = ${edge.task_id}`.execute(unit.trx);
   }
   if (edge.type === 'parent-child') await setParent(unit.trx, task, edge.depends_on_id);
-  record(unit, 'dependency_added', { task_id: edge.task_id, rig_id: task.rig_id }, { depends_on_id: edge.depends_on_id, type: edge.type });
+  record(
+    unit,
+    'dependency_added',
+    { task_id: edge.task_id, rig_id: task.rig_id },
+    { depends_on_id: edge.depends_on_id, type: edge.type },
+  );
 }
 
 /** An edge that is not there: nothing happens. */
@@ -55,7 +62,12 @@ export async function removeEdge(unit: Unit, edge: Omit<Edge, 'type'>): Promise<
   if (type === 'parent-child') {
     await sql`update tasks set parent_id = null where id = ${edge.task_id}`.execute(unit.trx);
   }
-  record(unit, 'dependency_removed', { task_id: edge.task_id, rig_id: task.rig_id }, { depends_on_id: edge.depends_on_id, type });
+  record(
+    unit,
+    'dependency_removed',
+    { task_id: edge.task_id, rig_id: task.rig_id },
+    { depends_on_id: edge.depends_on_id, type },
+  );
 }
 
 /** For a task that nothing waits for yet, and that waits for nothing: no check is needed. */
@@ -67,7 +79,9 @@ export async function insertEdge(unit: Unit, edge: Edge): Promise<void> {
 async function lockBoth(unit: Unit, edge: Omit<Edge, 'type'>): Promise<[TaskRow, TaskRow]> {
   await takeLock(unit.trx, 'edges');
   const { rows } = await sql<TaskRow>`
-    select * from tasks where id in (${edge.task_id}, ${edge.depends_on_id}) order by id for no key update`.execute(unit.trx);
+    select * from tasks where id in (${edge.task_id}, ${edge.depends_on_id}) order by id for no key update`.execute(
+    unit.trx,
+  );
   const find = (id: TaskId) => rows.find((row) => row.id === id) ?? noTask(id);
   return [find(edge.task_id), find(edge.depends_on_id)];
 }

@@ -26,7 +26,12 @@ export function eventReads(store: Store): Pick<Ledger, 'listEvents'> {
         from audit a join events e on e.id = a.event_id
         where ${sql.join(conditions, sql` and `)}
         order by a.seq limit ${size + 1}`.execute(store.db);
-      return pageOf(rows, size, (row) => String(row.seq), (row) => ({ ...row, at: row.at.toISOString() }));
+      return pageOf(
+        rows,
+        size,
+        (row) => String(row.seq),
+        (row) => ({ ...row, at: row.at.toISOString() }),
+      );
     },
   };
 }

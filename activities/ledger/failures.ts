@@ -5,7 +5,8 @@ const GONE = new Set([
   '57P01', '57P02', '57P03', '53300', '25P03',
 ]); // prettier-ignore
 
-const GONE_TEXT = /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|driver has already been destroyed|Cannot use a pool after calling end/;
+const GONE_TEXT =
+  /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|driver has already been destroyed|Cannot use a pool after calling end/;
 
 /** Another transaction was in the way: the command can be run again as a whole. */
 export function isRetryable(error: unknown): boolean {

@@ -12,7 +12,12 @@ const BRIEF_NOTES = 20;
 export function hookReads(store: Store): Pick<Ledger, 'hook' | 'brief'> {
   return {
     async hook(agent) {
-      const { rows } = await sql<{ status: string; incarnation: number; molecule_id: string | null; step: string | null }>`
+      const { rows } = await sql<{
+        status: string;
+        incarnation: number;
+        molecule_id: string | null;
+        step: string | null;
+      }>`
         select coalesce(h.status, a.status) as status, a.incarnation, s.molecule_id, s.step
         from agents a left join hooks h on h.agent_id = a.id
         left join lateral (
@@ -21,10 +26,17 @@ export function hookReads(store: Store): Pick<Ledger, 'hook' | 'brief'> {
         ) s on true
         where a.id = ${agent}`.execute(store.db);
       const hook = rows[0];
-      if (hook === undefined) throw new TownError('NOT_FOUND', `there is no agent ${agent}`, { hint: 'see: town agent list' });
+      if (hook === undefined)
+        throw new TownError('NOT_FOUND', `there is no agent ${agent}`, { hint: 'see: town agent list' });
       const current =
         hook.molecule_id === null || hook.step === null ? null : await brief(store, hook.molecule_id, hook.step);
-      return { agent_id: agent, status: hook.status, incarnation: hook.incarnation, items: await itemsOf(store, agent), current };
+      return {
+        agent_id: agent,
+        status: hook.status,
+        incarnation: hook.incarnation,
+        items: await itemsOf(store, agent),
+        current,
+      };
     },
     brief: (molecule_id, step) => brief(store, molecule_id, step),
   };
@@ -75,7 +87,11 @@ async function selectBrief(store: Store, molecule_id: MoleculeId, step: string):
 }
 
 /** What a needed step left behind: its row, or its receipt while the row is late. */
-async function selectNeeds(store: Store, molecule_id: MoleculeId, needs: readonly string[]): Promise<StepBrief['needs']> {
+async function selectNeeds(
+  store: Store,
+  molecule_id: MoleculeId,
+  needs: readonly string[],
+): Promise<StepBrief['needs']> {
   const { rows } = await sql<StepBrief['needs'][number]>`
     select need.step, coalesce(s.outcome, r.outcome) as outcome, coalesce(s.note, r.note) as note,
       coalesce(s.commit_id, r.commit_id) as commit_id, coalesce(s.agent_id, r.agent_id) as agent_id
@@ -94,7 +110,9 @@ async function brief(store: Store, molecule_id: MoleculeId, step: string): Promi
   const recipe = await findRecipe(store.db, row.recipe_digest);
   const what = recipe.steps.find((candidate) => candidate.id === step);
   if (what === undefined) {
-    throw new TownError('NOT_FOUND', `${molecule_id} has no step ${step}`, { hint: `see: town molecule show ${molecule_id}` });
+    throw new TownError('NOT_FOUND', `${molecule_id} has no step ${step}`, {
+      hint: `see: town molecule show ${molecule_id}`,
+    });
   }
   const [needs, notes] = await Promise.all([
     selectNeeds(store, molecule_id, what.needs),

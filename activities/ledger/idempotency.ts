@@ -29,12 +29,18 @@ export async function reserveKey(
     // Swept away between the two statements: it is ours to take.
     if (row === undefined) continue;
     if (row.command === name && row.request_digest === digest) return { response: row.response };
-    throw new TownError('IDEMPOTENCY_MISMATCH', `key ${JSON.stringify(key)} was used for another request (${row.command})`, {
-      hint: 'use a new key for a new request',
-    });
+    throw new TownError(
+      'IDEMPOTENCY_MISMATCH',
+      `key ${JSON.stringify(key)} was used for another request (${row.command})`,
+      {
+        hint: 'use a new key for a new request',
+      },
+    );
   }
 }
 
 export async function keepResponse(trx: Transaction<Database>, key: string, response: unknown): Promise<void> {
-  await sql`update idempotency_keys set response = ${JSON.stringify(response ?? null)}::jsonb where key = ${key}`.execute(trx);
+  await sql`update idempotency_keys set response = ${JSON.stringify(response ?? null)}::jsonb where key = ${key}`.execute(
+    trx,
+  );
 }

@@ -33,7 +33,10 @@ export function moleculeReads(store: Store): Pick<Ledger, 'getMolecule' | 'listM
         store.db,
         sql`where ${sql.join(conditions, sql` and `)} order by updated_at desc, id desc limit ${size + 1}`,
       );
-      const steps = await stepsOf(store.db, rows.slice(0, size).map((row) => row.id));
+      const steps = await stepsOf(
+        store.db,
+        rows.slice(0, size).map((row) => row.id),
+      );
       return input.pageOf(
         rows,
         size,

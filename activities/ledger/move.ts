@@ -85,7 +85,9 @@ async function countUp(unit: Unit, blocker: TaskRow): Promise<void> {
 async function cancelMolecule(unit: Unit, task: TaskRow, reason: string): Promise<void> {
   if (task.molecule_id === null || unit.ask.actor === runId.molecule(task.molecule_id)) return;
   const over = await sql`
-    select 1 from molecules where id = ${task.molecule_id} and status in ('completed', 'failed', 'cancelled')`.execute(unit.trx);
+    select 1 from molecules where id = ${task.molecule_id} and status in ('completed', 'failed', 'cancelled')`.execute(
+    unit.trx,
+  );
   if (over.rows.length > 0) return;
   tell(unit, runId.molecule(task.molecule_id), {
     kind: 'update',

@@ -53,14 +53,26 @@ export async function insertTask(unit: Unit, task: NewTask, nth: number): Promis
       : `${key}\n${nth}`,
   );
   const row =
-    task.parent_id === null ? await insertRoot(unit, task, digest) : await insertChild(unit, task, task.parent_id, digest);
+    task.parent_id === null
+      ? await insertRoot(unit, task, digest)
+      : await insertChild(unit, task, task.parent_id, digest);
   record(
     unit,
     'task_created',
     { task_id: row.id, rig_id: row.rig_id, convoy_id: task.convoy_id },
-    { after: { title: row.title, type: row.type, status: row.status, priority: row.priority, parent_id: row.parent_id, labels: task.labels } },
+    {
+      after: {
+        title: row.title,
+        type: row.type,
+        status: row.status,
+        priority: row.priority,
+        parent_id: row.parent_id,
+        labels: task.labels,
+      },
+    },
   );
-  for (const blocker of task.depends_on) await addEdge(unit, { task_id: row.id, depends_on_id: blocker, type: 'blocks' });
+  for (const blocker of task.depends_on)
+    await addEdge(unit, { task_id: row.id, depends_on_id: blocker, type: 'blocks' });
   if (task.convoy_id !== null) await addMember(unit, task.convoy_id, row.id);
   if (task.depends_on.length > 0) return viewTask(unit.trx, row.id);
   return taskView({ ...row, labels: [...task.labels], convoy_id: task.convoy_id, hook_id: null });

@@ -14,7 +14,12 @@ export function outboxCommands(store: Store): Commands {
       return command(store, ask, 'tellRun', { target, message }, async (unit) => {
         if (message.kind === 'update') json(message.args, 'message');
         const [n] = await insertOutbox(unit.trx, [{ target, message }]);
-        record(unit, 'run_told', {}, { target, n: n ?? 0, message: message.kind === 'update' ? message.name : 'start' });
+        record(
+          unit,
+          'run_told',
+          {},
+          { target, n: n ?? 0, message: message.kind === 'update' ? message.name : 'start' },
+        );
         return n ?? 0;
       });
     },
@@ -35,7 +40,8 @@ export function outboxCommands(store: Store): Commands {
         const failed = await sql<{ target: string; n: number }>`
           update outbox set attempts = attempts + 1, error = ${note}, failed_at = clock_timestamp()
           where id = ${id} and delivered_at is null and failed_at is null returning target, n`.execute(unit.trx);
-        for (const row of failed.rows) record(unit, 'delivery_failed', {}, { target: row.target, n: row.n, error: note });
+        for (const row of failed.rows)
+          record(unit, 'delivery_failed', {}, { target: row.target, n: row.n, error: note });
       });
     },
   };

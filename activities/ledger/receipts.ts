@@ -32,7 +32,13 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
             unit,
             'step_receipt_written',
             { molecule_id: input.molecule_id, agent_id: session.agent },
-            { step: input.step, attempt: input.attempt, incarnation: session.incarnation, outcome: input.outcome, commit_id: input.commit_id },
+            {
+              step: input.step,
+              attempt: input.attempt,
+              incarnation: session.incarnation,
+              outcome: input.outcome,
+              commit_id: input.commit_id,
+            },
           );
           return { receipt: receiptOf(written), fresh: true };
         }

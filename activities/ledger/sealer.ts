@@ -10,7 +10,10 @@ const SOON_MS = 200;
 const SWEEP_MS = 3_600_000;
 
 /** Gives events their number and hash within a second of being written, and applies the retention table once an hour. */
-export function startSealer(ledger: Pick<Ledger, 'seal' | 'sweep'>, log: (message: string, facts: object) => void): Sealer {
+export function startSealer(
+  ledger: Pick<Ledger, 'seal' | 'sweep'>,
+  log: (message: string, facts: object) => void,
+): Sealer {
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> = Promise.resolve();
   let stopped = false;

@@ -41,7 +41,13 @@ export function sessionCommands(store: Store): SessionCommands {
           unit,
           'session_opened',
           { agent_id: opening.agent, molecule_id: opening.molecule_id },
-          { session_id, incarnation, host_id: opening.host_id, preset: opening.preset, revoked: revoked.rows.map((row) => row.id) },
+          {
+            session_id,
+            incarnation,
+            host_id: opening.host_id,
+            preset: opening.preset,
+            revoked: revoked.rows.map((row) => row.id),
+          },
         );
         return { session_id, incarnation, previous: previous === null ? null : sessionRow(previous) };
       });
@@ -54,9 +60,17 @@ export function sessionCommands(store: Store): SessionCommands {
         const session = rows[0];
         if (session === undefined) {
           const ended = await findSession(unit.trx, session_id);
-          throw new TownError('STALE_SESSION', `session ${session_id} of ${ended.agent_id} has ended (${ended.end_reason})`);
+          throw new TownError(
+            'STALE_SESSION',
+            `session ${session_id} of ${ended.agent_id} has ended (${ended.end_reason})`,
+          );
         }
-        record(unit, 'session_spawned', { agent_id: session.agent_id }, { session_id, incarnation: session.incarnation, pid: spawn.pid });
+        record(
+          unit,
+          'session_spawned',
+          { agent_id: session.agent_id },
+          { session_id, incarnation: session.incarnation, pid: spawn.pid },
+        );
       });
     },
     endSession(ask, session_id, end) {
@@ -64,7 +78,9 @@ export function sessionCommands(store: Store): SessionCommands {
       return command(store, ask, 'endSession', { session_id, end }, async (unit) => {
         const { rows } = await sql<{ agent_id: string; molecule_id: string | null; incarnation: number }>`
           update sessions set status = 'ended', ended_at = clock_timestamp(), end_reason = ${end.reason}, exit_code = ${end.exit_code}
-          where id = ${session_id} and status <> 'ended' returning agent_id, molecule_id, incarnation`.execute(unit.trx);
+          where id = ${session_id} and status <> 'ended' returning agent_id, molecule_id, incarnation`.execute(
+          unit.trx,
+        );
         const session = rows[0];
         if (session === undefined) {
           await findSession(unit.trx, session_id);
@@ -90,7 +106,9 @@ export function sessionCommands(store: Store): SessionCommands {
       const conditions: RawBuilder<unknown>[] = [sql`true`];
       if (filter.agent_id !== undefined) conditions.push(sql`agent_id = ${filter.agent_id}`);
       if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
-      return (await selectSessions(store.db, sql.join(conditions, sql` and `), limit(filter.limit, 100))).map(sessionView);
+      return (await selectSessions(store.db, sql.join(conditions, sql` and `), limit(filter.limit, 100))).map(
+        sessionView,
+      );
     },
   };
 }
@@ -104,7 +122,8 @@ async function selectSessions(db: Kysely<Database>, condition: RawBuilder<unknow
 
 async function findSession(db: Kysely<Database>, id: string): Promise<Row> {
   const row = (await selectSessions(db, sql`id = ${id}`, 1))[0];
-  if (row === undefined) throw new TownError('NOT_FOUND', `there is no session ${id}`, { hint: 'see: town session list' });
+  if (row === undefined)
+    throw new TownError('NOT_FOUND', `there is no session ${id}`, { hint: 'see: town session list' });
   return row;
 }
 

@@ -76,4 +76,3 @@ export function taskView(row: TaskWithMore): TaskView {
 export function noTask(id: TaskId): never {
   throw new TownError('NOT_FOUND', `there is no task ${id}`, { hint: 'see: town task list' });
 }
-

@@ -41,7 +41,8 @@ export function taskCommands(store: Store): TaskCommands {
       return command(store, ask, 'updateTask', { id, patch }, (unit) => updateTask(unit, id, patch, columns, status));
     },
     closeTask(ask, id, close) {
-      if (!isOutcome(close.outcome)) throw new TownError('INVALID_INPUT', `${JSON.stringify(close.outcome)} is not an outcome`);
+      if (!isOutcome(close.outcome))
+        throw new TownError('INVALID_INPUT', `${JSON.stringify(close.outcome)} is not an outcome`);
       if (close.reason !== undefined) input.text(close.reason, 'reason', input.LIMITS.noteBytes);
       return command(store, ask, 'closeTask', { id, close }, (unit) => closeTask(unit, id, close));
     },
@@ -104,7 +105,9 @@ export function taskCommands(store: Store): TaskCommands {
 /** Oldest first; the newest `size` of them. */
 export async function notesOf(store: Store, id: TaskId, size: number): Promise<TaskDetail['notes']> {
   const { rows } = await sql<{ author: string; body: string; created_at: Date }>`
-    select author, body, created_at from task_notes where task_id = ${id} order by id desc limit ${size}`.execute(store.db);
+    select author, body, created_at from task_notes where task_id = ${id} order by id desc limit ${size}`.execute(
+    store.db,
+  );
   return rows.toReversed().map((row) => ({ ...row, created_at: row.created_at.toISOString() }));
 }
 
@@ -117,7 +120,9 @@ async function closeTask(
   refuseForeignMolecule(unit, task);
   if (task.status === 'closed') {
     if (task.outcome === close.outcome) return viewTask(unit.trx, id);
-    throw new TownError('WRONG_STATE', `${id} is closed as ${task.outcome} already`, { hint: `see: town task show ${id}` });
+    throw new TownError('WRONG_STATE', `${id} is closed as ${task.outcome} already`, {
+      hint: `see: town task show ${id}`,
+    });
   }
   if (close.force !== true) await refuseOpenChildren(unit, id);
   await moveTask(unit, task, {
@@ -133,9 +138,13 @@ async function closeTask(
 function refuseForeignMolecule(unit: Unit, task: TaskRow): void {
   const { actor } = unit.ask;
   if (!actor.startsWith('molecule.') || actor === `molecule.${task.molecule_id}`) return;
-  throw new TownError('WRONG_STATE', `${task.id} is the work of ${task.molecule_id ?? 'no molecule'} now, not of ${actor}`, {
-    details: { molecule_id: task.molecule_id },
-  });
+  throw new TownError(
+    'WRONG_STATE',
+    `${task.id} is the work of ${task.molecule_id ?? 'no molecule'} now, not of ${actor}`,
+    {
+      details: { molecule_id: task.molecule_id },
+    },
+  );
 }
 
 async function refuseOpenChildren(unit: Unit, id: TaskId): Promise<void> {
@@ -228,7 +237,9 @@ async function changeLabels(
 }
 
 async function insertNote(unit: Unit, task: TaskRow, body: string): Promise<void> {
-  await sql`insert into task_notes (task_id, author, body) values (${task.id}, ${unit.ask.actor}, ${body})`.execute(unit.trx);
+  await sql`insert into task_notes (task_id, author, body) values (${task.id}, ${unit.ask.actor}, ${body})`.execute(
+    unit.trx,
+  );
   record(unit, 'task_noted', { task_id: task.id, rig_id: task.rig_id }, { size: body.length });
 }
 

@@ -54,7 +54,9 @@ export function workCommands(store: Store): WorkCommands {
       return command(store, ask, 'recordHolder', { id, agent }, async (unit) => {
         const task = await lockTask(unit.trx, id);
         if (task.status !== 'in_progress' || isForeign(unit, task) || task.assigned_agent_id === agent) return;
-        await sql`update tasks set assigned_agent_id = ${agent}, updated_at = clock_timestamp() where id = ${id}`.execute(unit.trx);
+        await sql`update tasks set assigned_agent_id = ${agent}, updated_at = clock_timestamp() where id = ${id}`.execute(
+          unit.trx,
+        );
         record(
           unit,
           'task_held',
@@ -108,7 +110,13 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
     molecule_id,
     reason: null,
     // `brief` reads recipe and rig from here until the molecule is projected.
-    payload: { target: { ...target }, formula: recipe.formula, recipe_digest: recipe.digest, rig_id, decision_id: request.decision_id },
+    payload: {
+      target: { ...target },
+      formula: recipe.formula,
+      recipe_digest: recipe.digest,
+      rig_id,
+      decision_id: request.decision_id,
+    },
   });
   const start: MoleculeInput = {
     version: 1,
@@ -127,7 +135,11 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
     n: 0, // the outbox writes its number here
   };
   // Plain JSON; interfaces only lack the index signature.
-  tell(unit, runId.molecule(molecule_id), { kind: 'start', workflow: 'molecule', input: start as unknown as JsonObject });
+  tell(unit, runId.molecule(molecule_id), {
+    kind: 'start',
+    workflow: 'molecule',
+    input: start as unknown as JsonObject,
+  });
   return { task: await viewTask(unit.trx, task.id), molecule_id };
 }
 
@@ -143,7 +155,9 @@ async function refuseUnready(unit: Unit, task: TaskRow, request: SlingRequest): 
   if (task.open_blockers === 0) return;
   const { rows } = await sql<{ id: string }>`
     select t.id from task_dependencies d join tasks t on t.id = d.depends_on_id
-    where d.task_id = ${task.id} and d.type = 'blocks' and t.status <> 'closed' order by t.id limit 20`.execute(unit.trx);
+    where d.task_id = ${task.id} and d.type = 'blocks' and t.status <> 'closed' order by t.id limit 20`.execute(
+    unit.trx,
+  );
   const blockers = rows.map((row) => row.id);
   throw new TownError('OPEN_BLOCKERS', `${task.id} waits for ${blockers.join(', ')}`, {
     hint: 'see: town ready',

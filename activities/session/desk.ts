@@ -62,6 +62,8 @@ interface Work {
   readonly activity: Attempt;
   readonly outcome: PromiseWithResolvers<StepResult>;
   over: boolean;
+  /** Somebody else has resolved the step; the session is being stopped for that. */
+  resolved: boolean;
   session: LiveSession | null;
   brief: StepBrief | null;
   /** The session has been given the brief. */
@@ -125,7 +127,7 @@ export function createDesk(options: DeskOptions): Desk {
       bell.ring();
       if (fresh) work.activity.heartbeat();
       const end = await endOf(session, work);
-      if (end === GONE) return;
+      if (end === GONE || work.resolved) return;
       await work.job?.catch(() => undefined);
       const written = await persist(work, () => ledger.getReceipt(request.molecule_id, request.step));
       if (written === GONE) return;
@@ -206,6 +208,7 @@ export function createDesk(options: DeskOptions): Desk {
     }
     if (work.over) return true;
     // The session goes first: the molecule's next step must not find it.
+    work.resolved = true;
     await sessions.stop(agent, `step ${step} of ${molecule_id} was resolved by somebody else`);
     settle(work, failure('STEP_RESOLVED', `step ${step} was resolved by somebody else`));
     return true;
@@ -236,8 +239,9 @@ export function createDesk(options: DeskOptions): Desk {
     return brief;
   }
 
-  /** The attempt that a close is about. Null: there is a receipt already, or none will come. */
+  /** The attempt that a close is about, or the receipt that is there already. */
   async function workFor(caller: DeskCaller, close: CloseStep): Promise<Work | Receipt> {
+    refuseStale(caller);
     const ready = match(caller, close);
     if (ready !== null) return ready;
     const molecule_id = close.molecule_id ?? sessions.live(caller.agent)?.molecule_id ?? null;
@@ -253,7 +257,14 @@ export function createDesk(options: DeskOptions): Desk {
     // The host was just started again, or the step is on its way.
     const work = await bell.until(() => match(caller, close), options.attemptWaitMs ?? 15_000);
     if (work !== null) return work;
+    refuseStale(caller);
     throw notOnHook(caller, close, works.get(caller.agent) ?? null);
+  }
+
+  function refuseStale(caller: DeskCaller): void {
+    const live = sessions.live(caller.agent);
+    if (live !== null && live.incarnation > caller.incarnation)
+      throw staleSession(caller, 'a later session has taken over');
   }
 
   function match(caller: DeskCaller, close: CloseStep): Work | null {
@@ -381,6 +392,7 @@ export function createDesk(options: DeskOptions): Desk {
         activity,
         outcome: Promise.withResolvers<StepResult>(),
         over: false,
+        resolved: false,
         session: null,
         brief: null,
         delivered: false,
@@ -428,14 +440,7 @@ export function createDesk(options: DeskOptions): Desk {
         throw new TownError('UNAUTHORIZED', 'this session token is not known here', { hint: 'see: town session list' });
       }
       if (row.status === 'ended') {
-        throw new TownError(
-          'STALE_SESSION',
-          `this session of ${row.agent_id} (incarnation ${row.incarnation}) is over`,
-          {
-            hint: 'stop working here: a later session of this agent has the hook now, or its work is finished',
-            details: { agent: row.agent_id, incarnation: row.incarnation, reason: row.end_reason },
-          },
-        );
+        throw staleSession({ agent: row.agent_id, incarnation: row.incarnation }, row.end_reason);
       }
       called(row.agent_id);
       return {
@@ -522,6 +527,13 @@ function refuseForeign(caller: DeskCaller, molecule_id: MoleculeId, step: string
     );
   }
   if (state.agent_id !== null && state.agent_id !== caller.agent) throw notHolder(caller, molecule_id, state.agent_id);
+}
+
+function staleSession(who: { agent: AgentAddress; incarnation: number }, reason: string | null): TownError {
+  return new TownError('STALE_SESSION', `this session of ${who.agent} (incarnation ${who.incarnation}) is over`, {
+    hint: 'stop working here: a later session of this agent has the hook now, or its work is finished',
+    details: { agent: who.agent, incarnation: who.incarnation, reason },
+  });
 }
 
 function notHolder(caller: DeskCaller, molecule_id: MoleculeId, holder: AgentAddress): TownError {

@@ -19,6 +19,7 @@ export interface SessionNeed {
   readonly rig_id: RigId;
   readonly molecule_id: MoleculeId;
   readonly root_task_id: TaskId | null;
+  readonly base_commit: string | null;
 }
 export interface SessionEnd {
   /** `exited` by itself or by somebody's signal, `unstartable`, `stopped` by this host, `lapsed` (external, no calls), `replaced` by a newer attach. */

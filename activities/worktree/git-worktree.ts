@@ -18,6 +18,8 @@ export interface WorktreeRequest {
   readonly agent: AgentAddress;
   readonly molecule_id: MoleculeId;
   readonly root_task_id: TaskId | null;
+  /** Where a new branch starts; null: the default branch. A branch that exists goes on where it is. */
+  readonly base_commit: string | null;
 }
 export interface Worktree {
   readonly path: string;
@@ -94,7 +96,8 @@ export function createWorktrees(options: { readonly root: string }): Worktrees {
         rmSync(path, { recursive: true, force: true });
         mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
         await git(rigPath, ['worktree', 'prune']);
-        await addWorktree(rigPath, path, branch, request.defaultBranch, root);
+        const base = request.base_commit === null ? null : await resolveCommit(rigPath, request.base_commit);
+        await addWorktree(rigPath, path, branch, startsOf(base, request.defaultBranch), root);
         writeFileSync(ready, `${branch}\n`, { mode: 0o600 });
         return { path, branch };
       });
@@ -137,7 +140,13 @@ export function branchOf(request: {
   return `${group}/${name}/${request.root_task_id ?? request.molecule_id}`;
 }
 
-async function addWorktree(rigPath: string, path: string, branch: string, base: string, root: string): Promise<void> {
+async function addWorktree(
+  rigPath: string,
+  path: string,
+  branch: string,
+  starts: readonly string[],
+  root: string,
+): Promise<void> {
   const holder = await worktreeOfBranch(rigPath, branch);
   if (holder !== null && holder !== path) {
     if (!holder.startsWith(root + sep)) {
@@ -155,14 +164,18 @@ async function addWorktree(rigPath: string, path: string, branch: string, base: 
     await git(rigPath, [...add, path, branch]);
     return;
   }
-  for (const start of [`refs/heads/${base}`, `refs/remotes/origin/${base}`, 'HEAD']) {
+  for (const start of starts) {
     if (!(await exists(rigPath, start))) continue;
     await git(rigPath, [...add, '--no-track', '-b', branch, path, start]);
     return;
   }
-  throw new TownError('GIT_FAILED', `${rigPath} has no commit to start from: neither ${base} nor HEAD`, {
+  throw new TownError('GIT_FAILED', `${rigPath} has no commit to start from: no ${starts.join(', no ')}`, {
     hint: 'make a first commit in the rig',
   });
+}
+
+function startsOf(commit: string | null, branch: string): string[] {
+  return commit === null ? [`refs/heads/${branch}`, `refs/remotes/origin/${branch}`, 'HEAD'] : [commit];
 }
 
 async function worktreeOfBranch(rigPath: string, branch: string): Promise<string | null> {

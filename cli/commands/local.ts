@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { basename, dirname, join, resolve } from 'node:path';
 import { findTownRoot, townPaths } from '../../activities/provision/paths';
 import type { ProgressLine } from '../../activities/provision/progress';
-import { doctor, downTown, inspectTown, upTown, type UpOptions } from '../../activities/provision/town';
+import type { UpOptions } from '../../activities/provision/town';
 import { parseConfig, type TownConfig } from '../../schema/config';
 import { TownError } from '../../schema/errors';
 import { facts, table } from '../server/print';
@@ -10,7 +10,7 @@ import { parseVerb, type ArgSpec, type FlagSpec, type Verb } from '../server/ver
 
 /** The verbs that make, start, stop and examine a town: they cannot be asked of a service, which may not run. */
 export interface LocalVerb extends Omit<Verb, 'run'> {
-  perform(argv: string[]): Promise<void>;
+  readonly perform: (argv: string[]) => Promise<void>;
 }
 
 export const installVerb = local({
@@ -42,7 +42,10 @@ export const installVerb = local({
     return {
       data: { root: paths.root, name: config.town.name, made, features: config.features },
       text: () => `${config.town.name} ${made ? 'installed' : 'is there already'} in ${paths.root}\n`,
-      talk: 'start it with: town up\n',
+      talk:
+        flags['demo'] === true && !config.features.automatic_dispatch
+          ? `${paths.config} stays as it is; the demo needs automatic_dispatch = true under [features]\n`
+          : 'start it with: town up\n',
     };
   },
 });
@@ -55,6 +58,7 @@ export const upVerb = local({
   examples: ['town up'],
   async perform(_args, flags) {
     const { root, options } = here();
+    const { upTown } = await provision();
     const state = await upTown({
       root,
       progress: showProgress,
@@ -78,6 +82,7 @@ export const downVerb = local({
   examples: ['town down'],
   async perform() {
     const { root } = here();
+    const { downTown } = await provision();
     await downTown(root, showProgress);
     return { data: { root, phase: 'down' }, text: () => `${root} is down\n` };
   },
@@ -91,6 +96,7 @@ export const statusVerb = local({
   examples: ['town status', 'town status --json'],
   async perform() {
     const root = findTownRoot(startFolder());
+    const { inspectTown } = await provision();
     const { state, ...parts } = inspectTown(root);
     const rows = [
       ['supervisor', parts.supervisor, state?.phase],
@@ -132,6 +138,7 @@ export const doctorVerb = local({
   examples: ['town doctor'],
   async perform() {
     const { root, options } = here();
+    const { doctor } = await provision();
     const checks = await doctor(root, options);
     const failed = checks.filter(({ ok }) => !ok);
     return {
@@ -155,10 +162,10 @@ interface LocalSpec {
   readonly args: Readonly<Record<string, ArgSpec>>;
   readonly flags: Readonly<Record<string, FlagSpec>>;
   readonly examples: readonly string[];
-  perform(
+  readonly perform: (
     args: Readonly<Record<string, unknown>>,
     flags: Readonly<Record<string, unknown>>,
-  ): Promise<{ readonly data: unknown; text(tty: boolean): string; readonly talk?: string; readonly code?: number }>;
+  ) => Promise<{ readonly data: unknown; text(tty: boolean): string; readonly talk?: string; readonly code?: number }>;
 }
 
 function local({ perform, ...spec }: LocalSpec): LocalVerb {
@@ -173,6 +180,11 @@ function local({ perform, ...spec }: LocalSpec): LocalVerb {
       process.stdout.write(parsed.json ? `${JSON.stringify(answer.data, null, tty ? 2 : 0)}\n` : answer.text(tty));
     },
   };
+}
+
+/** Loaded when it is needed: it brings the drivers of Postgres and Temporal along. */
+async function provision() {
+  return await import('../../activities/provision/town.js');
 }
 
 function here(): { readonly root: string; readonly options: UpOptions } {

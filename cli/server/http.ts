@@ -24,7 +24,7 @@ export interface HttpOptions {
   readonly user: string;
   /** How often a stream of events looks for more, in ms; 500 when absent. */
   readonly pollMs?: number;
-  onBug?(error: unknown): void;
+  readonly onBug?: (error: unknown) => void;
 }
 
 const BODY_BYTES_MAX = 1024 * 1024;
@@ -300,7 +300,10 @@ export function createHttpApp({ town, token, user, pollMs = 500, onBug = () => u
       if (!(c.req.header('accept') ?? '').includes('text/event-stream')) {
         // The payload is any JSON; hono's own type for that has no read-only arrays.
         const { items, next_cursor } = await town.listEvents({ ...filter, after });
-        return c.json({ items: items.map((event) => ({ ...event, payload: event.payload as never })), next_cursor }, 200);
+        return c.json(
+          { items: items.map((event) => ({ ...event, payload: event.payload as never })), next_cursor },
+          200,
+        );
       }
       const resumed = Number(c.req.header('last-event-id') ?? '');
       let seen = Number.isSafeInteger(resumed) && resumed > 0 ? resumed : after;

@@ -20,7 +20,7 @@ export interface SocketServer {
 export interface SocketServerOptions {
   readonly path: string;
   /** Must not reject; if it does, the client gets an INTERNAL answer. */
-  handle(request: KeyedRequest): Promise<SocketAnswer>;
+  readonly handle: (request: KeyedRequest) => Promise<SocketAnswer>;
 }
 
 export const LINE_BYTES_MAX = 1024 * 1024;

@@ -168,7 +168,7 @@ export function usageOf(verb: Verb): string {
 /** The candidate that is most like the word, if any is like it at all. */
 export function nearest(word: string, candidates: readonly string[]): string | null {
   let best: string | null = null;
-  let least = Math.min(4, Math.max(2, Math.ceil(word.length / 2)));
+  let least = Math.min(4, Math.max(3, Math.ceil(word.length / 2)));
   for (const candidate of candidates) {
     const distance = candidate.startsWith(word) && word.length > 1 ? 1 : editDistance(word.slice(0, 40), candidate);
     if (distance < least) [best, least] = [candidate, distance];

@@ -77,9 +77,7 @@ export function nextWorker(
 ): { readonly item: DispatchItem; readonly agent: AgentAddress } | null {
   const busy = dispatcher.items.filter((item) => item.state === 'busy');
   if (busy.length >= dispatcher.workers_max) return null;
-  const [item] = dispatcher.items
-    .filter((candidate) => candidate.state === 'waiting')
-    .toSorted((a, b) => a.priority - b.priority || a.since - b.since);
+  const [item] = waitingInOrder(dispatcher);
   if (item === undefined) return null;
   return { item, agent: freeWorker(dispatcher.rig_id, new Set(busy.map((candidate) => candidate.agent_id))) };
 }
@@ -91,15 +89,22 @@ export function findItem(
   return dispatcher.items.find((item) => isSame(item, key)) ?? null;
 }
 
+/** How many get a worker before this one; -1 when it does not wait. */
 export function waitingBefore(
   dispatcher: Dispatcher,
   key: { readonly molecule_id: MoleculeId; readonly lane: number },
 ): number {
-  return dispatcher.items.filter((item) => item.state === 'waiting').findIndex((item) => isSame(item, key));
+  return waitingInOrder(dispatcher).findIndex((item) => isSame(item, key));
 }
 
 export function dispatchRow(dispatcher: Dispatcher): DispatchRow {
   return { rig_id: dispatcher.rig_id, workers_max: dispatcher.workers_max, items: dispatcher.items };
+}
+
+function waitingInOrder(dispatcher: Dispatcher): DispatchItem[] {
+  return dispatcher.items
+    .filter((item) => item.state === 'waiting')
+    .toSorted((a, b) => a.priority - b.priority || a.since - b.since);
 }
 
 const NAMES = (

@@ -161,9 +161,10 @@ export function applyEvent(before: Molecule | null, recorded: RecordedMoleculeEv
   const molecule = { ...before, seq };
   switch (event.type) {
     case 'lane_asked':
+      // What was refused before is dropped, or a molecule that waits for days in a full rig grows with every ask.
       return {
         ...molecule,
-        lanes: [...molecule.lanes, { number: event.lane, status: 'asking', agent: null, since: at }],
+        lanes: [...molecule.lanes.filter((lane) => lane.status !== 'refused'), newLane(molecule, event.lane, at)],
       };
     case 'lane_queued':
       return withLane(molecule, event.lane, (lane) => ({ ...lane, status: 'queued', since: at }));
@@ -269,6 +270,11 @@ export function nextCommands(
   return { commands, wakeAt: wake.at };
 }
 
+/** The first lane that lives waits in the dispatcher's queue; further ones are only taken when they are free now. */
+function isFirstLive(molecule: Molecule, lane: Lane): boolean {
+  return liveLanes(molecule)[0]?.number === lane.number;
+}
+
 /** Nothing of it will ever run again: every step is closed, or what is open waits for a step that failed and nothing is under way. */
 function isSpent(molecule: Molecule): boolean {
   let failed = false;
@@ -312,7 +318,7 @@ export function liveLanes(molecule: Molecule): readonly Lane[] {
 }
 
 function poured(input: MoleculeInput, at: Instant): Molecule {
-  return {
+  const molecule: Molecule = {
     version: 1,
     id: input.id,
     root_task_id: input.root_task_id,
@@ -326,9 +332,16 @@ function poured(input: MoleculeInput, at: Instant): Molecule {
     status: 'running',
     reason: '',
     steps: stepsOf(input.steps),
-    lanes: [{ number: 0, status: 'asking', agent: input.target.kind === 'agent' ? input.target.id : null, since: at }],
+    lanes: [],
     seq: 0,
   };
+  return { ...molecule, lanes: [newLane(molecule, 0, at)] };
+}
+
+/** A lane of a molecule that was slung to an agent always asks that agent; one of a rig's molecule gets its agent with the slot. */
+function newLane(molecule: Molecule, number: number, at: Instant): Lane {
+  const agent = molecule.target.kind === 'agent' ? molecule.target.id : null;
+  return { number, status: 'asking', agent, since: at };
 }
 
 function stepsOf(lean: readonly LeanStep[]): Step[] {
@@ -420,7 +433,7 @@ function askFor(
       wakeBy(wake, lane.since + (again + 1) * molecule.timings.askAgainMs);
       if (molecule.target.kind === 'agent')
         return [{ kind: 'ask_grant', key: key('grant'), lane: lane.number, agent: molecule.target.id }];
-      return [{ kind: 'ask_slot', key: key('slot'), lane: lane.number, wait: liveLanes(molecule).length === 1 }];
+      return [{ kind: 'ask_slot', key: key('slot'), lane: lane.number, wait: isFirstLive(molecule, lane) }];
     case 'slotted':
       wakeBy(wake, lane.since + (again + 1) * molecule.timings.askAgainMs);
       return lane.agent === null
@@ -433,6 +446,7 @@ function askFor(
       }
       wakeBy(wake, lane.since + (again + 1) * molecule.timings.askAgainMs);
       if (lane.agent !== null) return [{ kind: 'ask_grant', key: key('grant'), lane: lane.number, agent: lane.agent }];
+      // Answered as queued means that it is in the dispatcher's queue: asking without waiting would take it out again.
       return [{ kind: 'ask_slot', key: key('slot'), lane: lane.number, wait: true }];
     case 'granted':
     case 'refused':
@@ -473,7 +487,7 @@ function dispatch(
     if (givesBackAt <= now) commands.push(release(lane, 'nothing due'));
     else wakeBy(wake, givesBackAt);
   }
-  if (free.length > 0 && liveLanes(molecule).length === 0) openLane(molecule, commands);
+  if (free.length > 0 && liveLanes(molecule).length === 0) openLane(molecule, now, commands, wake);
 }
 
 /** The lane in which a step must go on, while that lane lives: its own last one, or that of the step it inherits from. */
@@ -505,7 +519,7 @@ function hook(molecule: Molecule, position: number, lane: Lane, commands: Molecu
   });
 }
 
-/** A further lane, when the target is a rig, no ask is open, and the last refusal is old enough. */
+/** A further lane, when the target is a rig and fewer asks are open than steps want one. */
 function askForLane(
   molecule: Molecule,
   wanted: number,
@@ -521,16 +535,18 @@ function askForLane(
     live.filter((lane) => lane.status !== 'granted').length >= wanted
   )
     return;
-  const refused = molecule.lanes.filter((lane) => lane.status === 'refused').at(-1);
+  openLane(molecule, now, commands, wake);
+}
+
+/** One more lane, unless the last refusal is too fresh: then it is asked for again later. */
+function openLane(molecule: Molecule, now: Instant, commands: MoleculeCommand[], wake: { at: Instant | null }): void {
+  const refused = molecule.lanes.findLast((lane) => lane.status === 'refused');
   if (refused !== undefined && refused.since + molecule.timings.askAgainMs > now) {
     wakeBy(wake, refused.since + molecule.timings.askAgainMs);
     return;
   }
-  openLane(molecule, commands);
-}
-
-function openLane(molecule: Molecule, commands: MoleculeCommand[]): void {
-  const lane = molecule.lanes.length;
+  // Numbers are never used again: the dispatcher and the hook know a lane by its number.
+  const lane = (molecule.lanes.at(-1)?.number ?? -1) + 1;
   commands.push({ kind: 'open_lane', key: `lane:${lane}`, lane });
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A temporary folder with a git repository of one commit in `rig`. */
-export function makeGitRig(): { root: string; rig: string; git(cwd: string, ...args: string[]): string } {
+export function makeGitRig(): { root: string; rig: string; git: (cwd: string, ...args: string[]) => string } {
   const root = realpathSync(mkdtempSync(join(tmpdir(), 'town test ')));
   const rig = join(root, 'rig');
   const git = (cwd: string, ...args: string[]) =>

@@ -4,6 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
 import { Worker } from '@temporalio/worker';
 import { listen } from '../../activities/ledger/connect';
+import { createLedger } from '../../activities/ledger/ledger';
 import { startSealer } from '../../activities/ledger/sealer';
 import { createPolicy } from '../../activities/policy/policy';
 import { createTownClient, type TownClient } from '../../cli/client/client';
@@ -66,8 +67,9 @@ export async function startTestTown(
   }
   const name = `t${randomBytes(4).toString('hex')}`;
   const timings = { ...FAST, ...options.timings };
-  const database = await testDatabase({ timings, namespace: `${name}.` });
-  const { db, ledger } = database;
+  const database = await testDatabase();
+  const { db } = database;
+  const ledger = createLedger({ db, timings, namespace: `${name}.` });
   const temporal = await connectTemporal(environment('TOWN_TEST_TEMPORAL_ADDRESS'), 10_000);
   const policy = await createPolicy({ dir: join(__dirname, '..', '..', 'policies') });
   const features = {

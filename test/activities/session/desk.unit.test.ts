@@ -67,9 +67,16 @@ function host(ledger: FakeLedger, folder: string): Host {
     attemptWaitMs: 50,
     projectionWaitMs: 2_000,
   });
+  const { writeReceipt } = ledger;
+  ledger.writeReceipt = async (ask, input) => {
+    const written = await writeReceipt(ask, input);
+    // The projection follows the receipt.
+    setTimeout(() => listeners.forEach((listener) => listener([input.molecule_id])), 5);
+    return written;
+  };
   const project = (step: string, state: Partial<StepState>) => {
     states.set(step, { molecule_status: 'running', step_status: 'hooked', agent_id: AGENT, outcome: null, ...state });
-    for (const listener of listeners) listener(['mol-1']);
+    for (const listener of listeners) listener([]);
   };
   const made = { desk, sessions, states, project, lines };
   hosts.push(made);
@@ -91,6 +98,7 @@ const request = (step: string, over: Partial<PerformStep> = {}): PerformStep => 
   step,
   attempt: 1,
   dispatch: 1,
+  base_commit: null,
   decision_id: 'd',
   ...over,
 });
@@ -132,7 +140,7 @@ async function until<T>(look: () => T | null | undefined | false | ''): Promise<
     const answer = look();
     if (answer) return answer;
   }
-  throw new Error(`waited too long for ${look}`);
+  throw new Error(`waited too long for ${look.toString()}`);
 }
 
 /** The caller behind the token that the session's program got. */
@@ -204,7 +212,7 @@ test('fails with SESSION_LOST when the session is killed; the next attempt has t
   expect(next).toMatchObject({ incarnation: 2, worktree: caller.worktree });
   expect(await at.desk.current(next, 5_000)).toMatchObject({ resumed: true, attempt: 2 });
   expect(at.lines).toContain(`Resuming identity: ${AGENT}, incarnation 2`);
-  await expect(at.desk.closeStep(caller, close({ step: 'one' }))).rejects.toMatchObject({ code: 'WRONG_STATE' });
+  await expect(at.desk.closeStep(caller, close({ step: 'one' }))).rejects.toMatchObject({ code: 'STALE_SESSION' });
   expect(at.ledger.receipts).toEqual([]);
   at.project('one', { step_status: 'closed' });
   await at.desk.closeStep(next, close());
@@ -289,7 +297,8 @@ test('gives another molecule a session of its own, in its own tree', async () =>
   const next = await callerOf(at);
   expect(next.incarnation).toBe(2);
   expect(next.worktree).not.toBe(caller.worktree);
-  await expect(at.desk.closeStep(next, close({ molecule_id: 'mol-9', step: 'one' }))).rejects.toMatchObject({
+  at.project('theirs', { agent_id: 'acme/polecats/basalt' });
+  await expect(at.desk.closeStep(next, close({ molecule_id: 'mol-9', step: 'theirs' }))).rejects.toMatchObject({
     code: 'NOT_HOLDER',
   });
   await at.desk.closeStep(next, close({ molecule_id: 'mol-2' }));

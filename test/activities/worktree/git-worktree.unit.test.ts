@@ -11,6 +11,7 @@ const want = (molecule_id: string, root_task_id: string | null = 'acme-k3f9a') =
   agent: 'acme/polecats/amber',
   molecule_id,
   root_task_id,
+  base_commit: null,
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
@@ -57,6 +58,14 @@ test('takes the branch over from an earlier molecule of the same task and keeps 
   const second = await worktrees.ensure(want('mol-6', 'acme-55555'));
   expect(git(second.path, 'branch', '--show-current')).toBe('polecats/amber/acme-55555');
   expect(existsSync(join(first.path, 'draft.txt'))).toBe(true);
+});
+
+test('starts a new branch at the commit of a needed step', async () => {
+  const { path } = await worktrees.ensure(want('mol-1'));
+  git(path, 'commit', '-q', '--allow-empty', '-m', 'needed');
+  const base_commit = git(path, 'rev-parse', 'HEAD');
+  const made = await worktrees.ensure({ ...want('mol-1'), agent: 'acme/polecats/basalt', base_commit });
+  expect(await worktrees.head(made.path)).toBe(base_commit);
 });
 
 test('makes several trees of one rig at once', async () => {

@@ -38,11 +38,16 @@ export function createFakeLedger(world: { rigPath: string; runtime: Runtime; che
       return { session_id: id, incarnation, previous };
     },
     async recordSpawn(id, spawn) {
-      Object.assign(sessions.find((row) => row.id === id)!, spawn, { status: 'running' });
+      Object.assign(
+        sessions.find((row) => row.id === id)!,
+        spawn,
+        { status: 'running' },
+      );
     },
     async endSession(_ask, id, end) {
       const row = sessions.find((one) => one.id === id)!;
-      if (row.status !== 'ended') Object.assign(row, { status: 'ended', end_reason: end.reason, exit_code: end.exit_code });
+      if (row.status !== 'ended')
+        Object.assign(row, { status: 'ended', end_reason: end.reason, exit_code: end.exit_code });
     },
     async currentSession(agent) {
       return sessions.findLast((row) => row.agent_id === agent && row.status !== 'ended') ?? null;
@@ -65,7 +70,8 @@ export function createFakeLedger(world: { rigPath: string; runtime: Runtime; che
     getReceipt: find,
     async writeReceipt(ask, input) {
       const { agent, incarnation } = ask.session!;
-      if (newest(agent)?.incarnation !== incarnation) throw new TownError('STALE_SESSION', `${agent} has a later session`);
+      if (newest(agent)?.incarnation !== incarnation)
+        throw new TownError('STALE_SESSION', `${agent} has a later session`);
       const first = await find(input.molecule_id, input.step);
       if (first !== null) return { receipt: first, fresh: false };
       const receipt = { ...input, agent_id: agent, incarnation, at: now };
