@@ -65,6 +65,8 @@ export interface SocketRequest {
   readonly token?: string;
   /** Address the caller claims by TOWN_AGENT; informative. */
   readonly user: string;
+  /** Idempotency key of the command: repeated after a lost answer, it changes nothing. */
+  readonly key?: string;
 }
 /** `stdout` and `stderr` are printed as they are; the process ends with `code`. `unknown: true` means: load the full command set instead. */
 export interface SocketAnswer {

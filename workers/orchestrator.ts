@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import type { Kysely } from 'kysely';
+import { reconcile } from '../activities/projection/reconcile';
 import { type Courier, startCourier } from '../activities/courier/courier';
 import { type ConvoyFeeder, createTownActivities } from '../activities/town';
 import type { Database } from '../schema/db/tables';
@@ -29,6 +30,9 @@ export interface Orchestrator {
   readonly failed: Promise<never>;
 }
 
+/** Between two looks for grants and slots that ended molecules still have. */
+const RECONCILE_MS = 15_000;
+
 /** Workflows, their activities and the courier: everything that moves runs. */
 export async function startOrchestrator(deps: OrchestratorDeps): Promise<Orchestrator> {
   const { ledger, temporal, taskQueue, timings } = deps;
@@ -53,9 +57,13 @@ export async function startOrchestrator(deps: OrchestratorDeps): Promise<Orchest
   });
   const running = worker.run();
   const courier = startCourier({ ledger, client: temporal.client, taskQueue, timings, log: deps.log, pollMs: 5_000 });
+  const reconciler = setInterval(() => {
+    reconcile(deps.db, temporal.client).catch((error: unknown) => deps.log('reconciler', { error: String(error) }));
+  }, RECONCILE_MS);
   return {
     courier,
     async stop() {
+      clearInterval(reconciler);
       await courier.stop();
       if (worker.getState() === 'RUNNING') worker.shutdown();
       await running.catch(() => undefined);

@@ -60,7 +60,7 @@ async function main(root: string): Promise<void> {
     },
   );
   const sealer = startSealer(ledger, log);
-  wakeSealer = sealer.wake;
+  wakeSealer = () => sealer.wake();
 
   const host = await startAgentHost({
     connection: temporal.native,
@@ -100,7 +100,7 @@ async function main(root: string): Promise<void> {
     timings,
     log,
   });
-  wakeCourier = orchestrator.courier.wake;
+  wakeCourier = () => orchestrator.courier.wake();
 
   const onBug = (error: unknown) =>
     logger.error({ error: error instanceof Error ? error.stack : String(error) }, 'a request failed');

@@ -4,7 +4,7 @@ import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import type { Ledger, OutboxMessage, OutboxRow } from '../../schema/ledger';
+import type { Ledger, OutboxRow } from '../../schema/ledger';
 import type { Timings } from '../../schema/timings';
 import { refusalOf } from '../failure';
 
@@ -75,7 +75,7 @@ export function startCourier(deps: CourierDeps): Courier {
 
 async function carry(deps: CourierDeps, row: OutboxRow): Promise<void> {
   try {
-    await deliver(deps, row.target, row.message);
+    await deliver(deps, row);
     await deps.ledger.delivered(row.id);
   } catch (error) {
     const refusal = refusalOf(error);
@@ -86,8 +86,12 @@ async function carry(deps: CourierDeps, row: OutboxRow): Promise<void> {
   }
 }
 
-async function deliver(deps: CourierDeps, target: string, message: OutboxMessage): Promise<void> {
+async function deliver(
+  deps: CourierDeps,
+  { target, n, message }: Pick<OutboxRow, 'target' | 'n' | 'message'>,
+): Promise<void> {
   const { client, taskQueue } = deps;
+  const updateId = `outbox:${n}`;
   if (message.kind === 'start') {
     try {
       await client.workflow.start(message.workflow, {
@@ -107,15 +111,13 @@ async function deliver(deps: CourierDeps, target: string, message: OutboxMessage
   if (address !== null) {
     await client.workflow.executeUpdateWithStart(message.name, {
       args: [message.args],
-      updateId: `outbox:${String(message.args['n'])}`,
+      updateId,
       startWorkflowOperation: agentStart(deps, address),
     });
     return;
   }
   try {
-    await client.workflow
-      .getHandle(target)
-      .executeUpdate(message.name, { args: [message.args], updateId: `outbox:${String(message.args['n'])}` });
+    await client.workflow.getHandle(target).executeUpdate(message.name, { args: [message.args], updateId });
   } catch (error) {
     // A run that has ended needs no message: what it was told about is settled.
     if (!(error instanceof WorkflowNotFoundError)) throw error;

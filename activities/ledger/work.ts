@@ -33,7 +33,8 @@ export function workCommands(store: Store): WorkCommands {
         metadata: { formula: recipe.formula, recipe_digest: recipe.digest },
       });
       if (target !== null && decision_id === null) throw new Error('a molecule is slung only with a decision');
-      return command(store, ask, 'pour', request, async (unit) => {
+      const { decision_id: _, ...wish } = request;
+      return command(store, ask, 'pour', wish, async (unit) => {
         await keepRecipe(store, unit.trx, recipe);
         const task = await insertTask(unit, root, 0);
         if (target === null || decision_id === null) return { task, molecule_id: null };
@@ -41,7 +42,9 @@ export function workCommands(store: Store): WorkCommands {
       });
     },
     sling(ask, request) {
-      return command(store, ask, 'sling', request, async (unit) => {
+      // Asking again means another policy decision, but the same wish.
+      const { decision_id: _, ...wish } = request;
+      return command(store, ask, 'sling', wish, async (unit) => {
         await keepRecipe(store, unit.trx, request.recipe);
         return sling(unit, request);
       });

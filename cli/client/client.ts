@@ -157,7 +157,10 @@ export function createTownClient(parts: TownParts): TownClient {
     });
   }
 
-  function chooseRecipe(task: TaskView, rig: RigView, { formula, vars, bare }: RecipeWish): Recipe {
+  async function chooseRecipe(task: TaskView, rig: RigView, { formula, vars, bare }: RecipeWish): Promise<Recipe> {
+    // The root of a formula that was poured without a target keeps the recipe it was poured from.
+    const poured = task.metadata['recipe_digest'];
+    if (!bare && formula === null && typeof poured === 'string') return await ledger.getRecipe(poured);
     const name = bare ? null : (formula ?? rig.default_formula);
     if (name === null) return singleStepRecipe(task.title, task.description, task.acceptance, sha256);
     // What every task can fill in, for formulas that ask for it.
@@ -210,7 +213,7 @@ export function createTownClient(parts: TownParts): TownClient {
 
   async function sling(ask: Ask, wish: SlingWish): Promise<Slung> {
     const [task, rig] = await Promise.all([ledger.getTask(wish.task_id), rigOf(wish.target)]);
-    const recipe = chooseRecipe(task, rig, wish);
+    const recipe = await chooseRecipe(task, rig, wish);
     const decision_id = await decide(ask, factsOf(task, rig), wish.target, rig);
     const { task: slung, molecule_id } = await ledger.sling(ask, {
       task_id: task.id,

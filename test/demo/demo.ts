@@ -347,9 +347,11 @@ function trail(events: readonly EventView[]): string {
     .join('\n');
 }
 
+/** Name of the step an event is about: runs name it `step_id` and number it `step`, the ledger names it `step`. */
 function stepOf({ payload }: EventView): string {
-  const step = typeof payload === 'object' && payload !== null && 'step' in payload ? payload['step'] : null;
-  return typeof step === 'string' ? step : '';
+  if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) return '';
+  const { step_id, step } = payload as Readonly<Record<string, unknown>>;
+  return typeof step_id === 'string' ? step_id : typeof step === 'string' ? step : '';
 }
 
 /** Who got mail. */

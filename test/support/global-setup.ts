@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepareFolders, townPaths } from '../../activities/provision/paths';
 import { findPostgres, startPostgres, stopPostgres } from '../../activities/provision/postgres';
+import { processStartTime } from '../../activities/provision/process';
 import type { Progress } from '../../activities/provision/progress';
 import { findTemporal, findTemporalServers, startTemporal, stopTemporal } from '../../activities/provision/temporal';
 
@@ -11,13 +12,16 @@ declare global {
   var stopTestServers: (() => Promise<void>) | undefined;
 }
 
+const FOLDER = 'steeltown-test-';
+
 /** One Postgres and one Temporal for the whole run of the integration project, in a folder of their own. */
 export default async function startTestServers(): Promise<void> {
   const began = Date.now();
   const progress: Progress = (step, message) => {
     process.stderr.write(`test servers: ${step}: ${message} (${((Date.now() - began) / 1000).toFixed(1)} s)\n`);
   };
-  const root = mkdtempSync(join(tmpdir(), 'steeltown-test-'));
+  await sweep(progress);
+  const root = mkdtempSync(join(tmpdir(), `${FOLDER}${process.pid}-`));
   const paths = townPaths(root);
   const stop = (): Promise<void> => stopServers(root);
   globalThis.stopTestServers = stop;
@@ -41,6 +45,16 @@ export default async function startTestServers(): Promise<void> {
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** Ends what a test run left that was itself killed: its folder is named after its process. */
+async function sweep(progress: Progress): Promise<void> {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = name.startsWith(FOLDER) ? Number(name.slice(FOLDER.length).split('-')[0]) : NaN;
+    if (!Number.isInteger(pid) || processStartTime(pid) !== null) continue;
+    progress('town', `ending what run ${pid} left`);
+    await stopServers(join(tmpdir(), name));
   }
 }
 

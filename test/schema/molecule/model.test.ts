@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { isDeepStrictEqual } from 'node:util';
 import type { LeanStep } from '../../../schema/ledger';
 import {
   applyEvent,
@@ -111,8 +112,11 @@ class Performance {
         this.underWay.set(command.key, command);
         this.record({ ...fieldsOf(command), type: 'step_hooked' });
         return;
-      case 'ask_grant':
       case 'ask_slot':
+        expect(this.molecule.target.kind).toBe('rig');
+        this.underWay.set(command.key, command);
+        return;
+      case 'ask_grant':
         this.underWay.set(command.key, command);
         return;
       case 'release_lane':
@@ -162,7 +166,8 @@ class Performance {
   private applied(before: Molecule | null, event: MoleculeEvent): Molecule {
     const recorded = { seq: (before?.seq ?? 0) + 1, at: this.now, event };
     const after = applyEvent(before, recorded);
-    expect(JSON.parse(JSON.stringify(after))).toEqual(after);
+    // expect(…).toEqual costs most of the run's time here.
+    if (!isDeepStrictEqual(JSON.parse(JSON.stringify(after)), after)) throw new Error('the state is not plain JSON');
     this.history.push(runEventOf(recorded, after));
     const busy = after.steps.flatMap((one) => (one.state.status === 'hooked' ? [one.state.lane] : []));
     expect(new Set(busy).size).toBe(busy.length);
@@ -273,7 +278,7 @@ function perform(performance: Performance, script: readonly Move[]): void {
   }
 }
 
-const RUNS = 400;
+const RUNS = 200;
 
 describe('a molecule under any order of answers', () => {
   it('comes to an end, hooks only what is due, one step a lane, each dispatch once', () => {
