@@ -16,6 +16,8 @@ const steps = [
 for (const [name, args] of steps) {
   const started = Date.now();
   const result = spawnSync(pinnedNode(), args, { stdio: 'inherit', cwd: root });
-  console.error(`check ${name}: ${result.status === 0 ? 'ok' : 'FAILED'} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+  console.error(
+    `check ${name}: ${result.status === 0 ? 'ok' : 'FAILED'} (${((Date.now() - started) / 1000).toFixed(1)} s)`,
+  );
   if (result.status !== 0) process.exit(result.status ?? 1);
 }

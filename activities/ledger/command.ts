@@ -1,6 +1,6 @@
 import { sql, type Kysely, type Transaction } from 'kysely';
 import type { Database } from '../../schema/db/tables';
-import { runId } from '../../schema/ids';
+import { runId, type ConvoyId, type RigId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
 import type { Ask, OutboxMessage } from '../../schema/ledger';
 import type { Timings } from '../../schema/timings';
@@ -10,7 +10,6 @@ import { fenceSession } from './fence';
 import { keepResponse, reserveKey } from './idempotency';
 import { checkAsk } from './input';
 import { insertOutbox } from './outbox-rows';
-import { convoysOf } from './touched';
 
 /** What every command of one ledger shares. */
 export interface Store {
@@ -20,6 +19,8 @@ export interface Store {
   readonly namespace: string;
   /** sha256 as hex. When given, a recipe whose digest differs is refused. */
   readonly digestOf: ((text: string) => string) | null;
+  /** Prefixes of rigs read so far; they never change. */
+  readonly prefixes: Map<RigId, string>;
 }
 
 /** One transaction under way, and what is written at its end. */
@@ -29,8 +30,8 @@ export interface Unit {
   readonly ask: Ask;
   readonly events: LedgerEvent[];
   readonly outbox: { readonly target: string; readonly message: OutboxMessage }[];
-  /** Tasks whose status, or readiness, changed: their convoys are woken. */
-  readonly touchedTasks: Set<string>;
+  /** Convoys, not completed, that are woken since the status or readiness of a member changed. */
+  readonly wakeConvoys: Set<ConvoyId>;
 }
 
 const ATTEMPTS = 6;
@@ -56,7 +57,7 @@ export async function command<T>(
           // The answer went through JSON when it was kept; every command answers plain JSON.
           if (earlier !== null) return earlier.response as T;
         }
-        const unit: Unit = { store, trx, ask, events: [], outbox: [], touchedTasks: new Set() };
+        const unit: Unit = { store, trx, ask, events: [], outbox: [], wakeConvoys: new Set() };
         const response = await body(unit);
         await finish(unit);
         if (ask.key !== undefined) await keepResponse(trx, ask.key, response);
@@ -89,7 +90,7 @@ export async function takeLock(trx: Transaction<Database>, lock: keyof typeof LO
 }
 
 async function finish(unit: Unit): Promise<void> {
-  for (const id of await convoysOf(unit.trx, unit.touchedTasks)) {
+  for (const id of unit.wakeConvoys) {
     tell(unit, runId.convoy(id), { kind: 'update', name: 'tasksChanged', args: {} });
   }
   if (unit.outbox.length > 0) await insertOutbox(unit.trx, unit.outbox);

@@ -33,5 +33,13 @@ export async function addMember(unit: Unit, convoy: ConvoyId, task: TaskId): Pro
     insert into convoy_members (convoy_id, task_id, position)
     select ${convoy}, ${task}, coalesce(max(position), 0) + 1 from convoy_members where convoy_id = ${convoy}
     on conflict (convoy_id, task_id) do nothing`.execute(unit.trx);
-  unit.touchedTasks.add(task);
+  unit.wakeConvoys.add(convoy);
+}
+
+/** Convoys, not completed, that the task is a member of. */
+export async function convoysOf(trx: Transaction<Database>, task: TaskId): Promise<ConvoyId[]> {
+  const { rows } = await sql<{ id: ConvoyId }>`
+    select c.id from convoy_members m join convoys c on c.id = m.convoy_id
+    where m.task_id = ${task} and c.status <> 'completed' order by c.id`.execute(trx);
+  return rows.map((row) => row.id);
 }

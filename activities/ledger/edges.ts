@@ -4,6 +4,7 @@ import { TownError } from '../../schema/errors';
 import type { TaskId } from '../../schema/ids';
 import type { DependencyType } from '../../schema/ledger';
 import { record, takeLock, type Unit } from './command';
+import { convoysOf } from './convoy-members';
 import { noTask, type TaskRow } from './task-rows';
 
 export interface Edge {
@@ -57,7 +58,7 @@ export async function removeEdge(unit: Unit, edge: Omit<Edge, 'type'>): Promise<
   if (type === undefined) return;
   if (type === 'blocks' && blocker.status !== 'closed') {
     await sql`update tasks set open_blockers = open_blockers - 1 where id = ${edge.task_id}`.execute(unit.trx);
-    unit.touchedTasks.add(edge.task_id);
+    for (const convoy of await convoysOf(unit.trx, edge.task_id)) unit.wakeConvoys.add(convoy);
   }
   if (type === 'parent-child') {
     await sql`update tasks set parent_id = null where id = ${edge.task_id}`.execute(unit.trx);

@@ -34,7 +34,7 @@ export interface LedgerOptions {
 
 /** The ledger on Postgres. Failures of the connection come out as POSTGRES_UNAVAILABLE; a command that failed so may have been done. */
 export function createLedger(options: LedgerOptions): Ledger {
-  const store: Store = { ...options, digestOf: options.digestOf ?? null };
+  const store: Store = { ...options, digestOf: options.digestOf ?? null, prefixes: new Map() };
   const ledger: Ledger = {
     ...rigCommands(store),
     ...taskCommands(store),

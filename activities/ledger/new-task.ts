@@ -79,7 +79,7 @@ export async function insertTask(unit: Unit, task: NewTask, nth: number): Promis
 }
 
 async function insertRoot(unit: Unit, task: NewTask, digest: string): Promise<TaskRow> {
-  const prefix = await prefixOf(unit.trx, task.rig_id);
+  const prefix = await prefixOf(unit, task.rig_id);
   for (let length = 5; length <= 13; length++) {
     const row = await insertRow(unit, task, taskIdOf(prefix, idNumber(digest), length), digest);
     if (row !== undefined) return row;

@@ -4,7 +4,7 @@ import { TownError } from '../../schema/errors';
 import { parseName, type RigId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
 import type { RigView } from '../../schema/views';
-import { command, record, type Store } from './command';
+import { command, record, type Store, type Unit } from './command';
 import { json, line } from './input';
 
 type RigRow = Selectable<Database['rigs']>;
@@ -56,8 +56,12 @@ export async function findRig(db: Kysely<Database>, id: RigId): Promise<RigRow> 
   return rig;
 }
 
-export async function prefixOf(db: Kysely<Database>, rig: RigId | null): Promise<string> {
-  return rig === null ? TOWN_PREFIX : (await findRig(db, rig)).prefix;
+/** @throws NOT_FOUND */
+export async function prefixOf({ store, trx }: Unit, rig: RigId | null): Promise<string> {
+  if (rig === null) return TOWN_PREFIX;
+  const known = store.prefixes.get(rig) ?? (await findRig(trx, rig)).prefix;
+  store.prefixes.set(rig, known);
+  return known;
 }
 
 function rigView(row: RigRow): RigView {

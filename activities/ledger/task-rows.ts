@@ -9,7 +9,7 @@ export type TaskRow = Omit<Selectable<Database['tasks']>, 'status'> & { status: 
 export type TaskWithMore = TaskRow & { labels: string[]; convoy_id: string | null; hook_id: string | null };
 
 /** What a view needs beside the columns of `t`. */
-const MORE = sql`
+export const MORE = sql`
   coalesce((select array_agg(l.label order by l.label) from labels l where l.task_id = t.id), '{}') as labels,
   (select m.convoy_id from convoy_members m where m.task_id = t.id order by m.added_at desc, m.convoy_id limit 1) as convoy_id,
   (select i.agent_id from hook_items i where i.agent_id = t.assigned_agent_id and i.molecule_id = t.molecule_id limit 1) as hook_id`;

@@ -125,13 +125,12 @@ async function closeTask(
     });
   }
   if (close.force !== true) await refuseOpenChildren(unit, id);
-  await moveTask(unit, task, {
+  return moveTask(unit, task, {
     to: 'closed',
     event: 'task_closed',
     outcome: close.outcome,
     reason: close.reason ?? null,
   });
-  return viewTask(unit.trx, id);
 }
 
 /** A molecule that lost its task (taken over, slung again) may not end it. */
@@ -192,7 +191,6 @@ async function updateTask(
       .set({ ...after, updated_at: sql<Date>`clock_timestamp()` })
       .where('id', '=', id)
       .execute();
-    unit.touchedTasks.add(id);
   }
   const labels = await changeLabels(unit, id, patch);
   if (Object.keys(after).length > 0 || labels !== null) {

@@ -14,7 +14,7 @@ import { moveTask } from './move';
 import { checkTask, insertTask } from './new-task';
 import { keepRecipe } from './recipes';
 import { findRig } from './rigs';
-import { lockTask, selectTasks, taskView, viewTask, type TaskRow } from './task-rows';
+import { lockTask, viewTask, type TaskRow } from './task-rows';
 
 type WorkCommands = Pick<Ledger, 'pour' | 'sling' | 'unassignTask' | 'recordHolder' | 'claimReady'>;
 
@@ -78,15 +78,12 @@ export function workCommands(store: Store): WorkCommands {
             and (defer_until is null or defer_until <= clock_timestamp())
           order by priority, created_at, id limit ${count}
           for no key update skip locked`.execute(unit.trx);
+        const claimed: TaskView[] = [];
         for (const task of rows) {
-          await moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id: claim.agent });
+          const move = { to: 'in_progress', event: 'task_claimed', assigned_agent_id: claim.agent } as const;
+          claimed.push(await moveTask(unit, task, move));
         }
-        const ids = rows.map((row) => row.id);
-        const claimed = await selectTasks(
-          unit.trx,
-          sql`where id = any(${ids}::text[]) order by priority, created_at, id`,
-        );
-        return claimed.map(taskView);
+        return claimed;
       });
     },
   };
@@ -106,7 +103,7 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
     });
   }
   const molecule_id = await newMoleculeId(unit, task.id);
-  await moveTask(unit, task, {
+  const slung = await moveTask(unit, task, {
     to: 'in_progress',
     event: 'task_slung',
     assigned_agent_id: target.kind === 'agent' ? target.id : null,
@@ -143,7 +140,7 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
     workflow: 'molecule',
     input: start as unknown as JsonObject,
   });
-  return { task: await viewTask(unit.trx, task.id), molecule_id };
+  return { task: slung, molecule_id };
 }
 
 /** Open; or in progress when it is taken over, or when the target itself has claimed it. */

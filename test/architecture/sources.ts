@@ -65,7 +65,7 @@ function packageOf(target: string): string {
 }
 
 function resolveOwn(from: string, target: string): string {
-  const base = relative(ROOT, join(ROOT, dirname(from), target));
+  const base = relative(ROOT, join(ROOT, dirname(from), target.replace(/\.js$/, '')));
   const found = [`${base}.ts`, join(base, 'index.ts'), base].find((path) => existsSync(join(ROOT, path)));
   if (found === undefined) throw new Error(`${from} imports ${target}, which is not there`);
   return found;

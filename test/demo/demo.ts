@@ -198,10 +198,7 @@ async function verify(
     },
   ];
   if (kills.length === 0) return claims;
-  const incarnations = kills.map(({ agent, incarnation }) => {
-    const now = agents.find(({ id }) => id === agent)?.incarnation ?? 0;
-    return { agent, incarnation, now };
-  });
+  const killed = new Set(kills.map(({ agent }) => agent));
   return [
     ...claims,
     commitsClaim(repository, branches, molecule),
@@ -211,7 +208,10 @@ async function verify(
       ok:
         kills.every(({ incarnation, resumed }) => resumed.incarnation === incarnation + 1) &&
         kills[0]?.resumed.attempt === 2,
-      facts: incarnations.map(({ agent, now }) => `${agent} is incarnation ${now}`).join(', '),
+      facts: agents
+        .filter(({ id }) => killed.has(id))
+        .map(({ id, incarnation }) => `${id} is incarnation ${incarnation} now`)
+        .join(', '),
     },
   ];
 }
