@@ -14,6 +14,8 @@ export interface DispatchItem {
   readonly molecule_id: MoleculeId;
   readonly lane: number;
   readonly priority: number;
+  /** The policy decision that allowed this dispatch. */
+  readonly decision_id: string;
   readonly state: 'waiting' | 'busy';
   readonly agent_id: AgentAddress | null;
   readonly since: Instant;
@@ -27,6 +29,7 @@ export type DispatchEvent =
       readonly molecule_id: MoleculeId;
       readonly lane: number;
       readonly priority: number;
+      readonly decision_id: string;
     }
   | {
       readonly type: 'worker_assigned';
@@ -51,10 +54,13 @@ export function applyEvent(before: Dispatcher | null, { seq, at, event }: Record
     case 'limit_changed':
       return { ...dispatcher, workers_max: event.workers_max };
     case 'lane_enqueued': {
-      const { molecule_id, lane, priority } = event;
+      const { molecule_id, lane, priority, decision_id } = event;
       return {
         ...dispatcher,
-        items: [...dispatcher.items, { molecule_id, lane, priority, state: 'waiting', agent_id: null, since: at }],
+        items: [
+          ...dispatcher.items,
+          { molecule_id, lane, priority, decision_id, state: 'waiting', agent_id: null, since: at },
+        ],
       };
     }
     case 'worker_assigned':

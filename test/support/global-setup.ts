@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepareFolders, townPaths } from '../../activities/provision/paths';
@@ -53,6 +53,8 @@ async function sweep(progress: Progress): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
     const pid = name.startsWith(FOLDER) ? Number(name.slice(FOLDER.length).split('-')[0]) : NaN;
     if (!Number.isInteger(pid) || processStartTime(pid) !== null) continue;
+    // Gone meanwhile, or another user's: not ours to clean.
+    if (lstatSync(join(tmpdir(), name), { throwIfNoEntry: false })?.uid !== process.getuid?.()) continue;
     progress('town', `ending what run ${pid} left`);
     await stopServers(join(tmpdir(), name));
   }

@@ -35,15 +35,12 @@ export async function dispatcher(input: DispatcherInput): Promise<void> {
   let publishing = false;
   let telling = 0;
   let changes = 0;
-  /** The decision that allowed each lane's dispatch, until the worker is there. */
-  const decisions = new Map<string, string>();
 
   setHandler(enqueue, async (message): Promise<EnqueueAnswer> => {
     await readLimit();
-    decisions.set(keyOf(message), message.decision_id);
     if (findItem(current(), message) === null) {
-      const { molecule_id, lane, priority } = message;
-      record({ type: 'lane_enqueued', molecule_id, lane, priority });
+      const { molecule_id, lane, priority, decision_id } = message;
+      record({ type: 'lane_enqueued', molecule_id, lane, priority, decision_id });
       await assignWorkers(message);
     }
     const item = findItem(current(), message);
@@ -56,7 +53,6 @@ export async function dispatcher(input: DispatcherInput): Promise<void> {
     await readLimit();
     if (findItem(current(), message) === null) return { freed: false };
     record({ type: 'worker_freed', molecule_id: message.molecule_id, lane: message.lane });
-    decisions.delete(keyOf(message));
     await assignWorkers(null);
     return { freed: true };
   });
@@ -87,10 +83,9 @@ export async function dispatcher(input: DispatcherInput): Promise<void> {
   /** Hands out free slots. `asker` learns of its worker from its own answer; the others are told by signal. */
   async function assignWorkers(asker: EnqueueLane | null): Promise<void> {
     for (let next = nextWorker(current()); next !== null; next = nextWorker(current())) {
-      const { molecule_id, lane } = next.item;
+      const { molecule_id, lane, decision_id } = next.item;
       const { agent } = next;
       record({ type: 'worker_assigned', molecule_id, lane, agent });
-      const decision_id = decisions.get(keyOf(next.item)) ?? '';
       await town.prepareWorker({ rig_id: input.rig_id, agent, decision_id });
       if (asker?.molecule_id === molecule_id && asker.lane === lane) continue;
       tell(molecule_id, lane, agent);
@@ -130,8 +125,4 @@ export async function dispatcher(input: DispatcherInput): Promise<void> {
       changes += 1;
     });
   }
-}
-
-function keyOf(item: { readonly molecule_id: string; readonly lane: number }): string {
-  return `${item.molecule_id}:${item.lane}`;
 }

@@ -40,8 +40,8 @@ const town = proxyActivities<TownActivities>(TOWN);
 
 /** Events after which no further step is scheduled until the run has continued as new. */
 const HISTORY_MAX = 20_000;
-/** Why an attempt ended that is the session's own doing; other losses do not count towards the cap. */
-const COUNTED = new Set(['SESSION_LOST', 'ENDED_EARLY', 'SESSION_UNSTARTABLE']);
+/** Losses that are no fault of the session or its work. All others count towards the cap, so that nothing fails for ever without a pause. */
+const UNCOUNTED = new Set(['HOST_LOST', 'HOST_RESTARTED', 'HOST_DETACHED', 'STEP_RESOLVED', 'CANCELLED']);
 
 /**
  * Runs one poured formula to its end: records what happens, performs what `nextCommands` says is due, publishes its events.
@@ -277,7 +277,7 @@ export async function molecule(
         step: position,
         dispatch,
         reason,
-        counted: COUNTED.has(reason),
+        counted: !UNCOUNTED.has(reason),
         detail: detail.slice(0, 500),
       });
     } finally {
@@ -336,7 +336,9 @@ export async function molecule(
     const reason = lossOf(error).detail;
     if (log.molecule.status !== 'running') return;
     record({ type: 'lane_refused', lane, reason });
-    if (lane !== 0) return;
+    // The others go on with the work; this one's slot, if it has one, is free again.
+    if (liveLanes(log.molecule).length > 0)
+      return perform(`release:${lane}`, () => release(lane, laneAgent(lane), reason));
     record({ type: 'molecule_refused', reason });
     perform('finish', () => finish('refused', reason));
   }

@@ -11,6 +11,7 @@ import { AMBER, BASALT, playQueue, START } from '../../support/play';
 
 const enqueued = (molecule_id: string, priority = 2, lane = 0): DispatchEvent => ({
   type: 'lane_enqueued',
+  decision_id: 'dec-1',
   molecule_id,
   lane,
   priority,

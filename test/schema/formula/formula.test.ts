@@ -481,18 +481,14 @@ describe('order', () => {
     );
   });
 
-  it('compiles 1,023 steps in a chain within 100 ms', () => {
+  it('compiles 1,023 steps in a chain', () => {
     const steps = Array.from(
       { length: 1_023 },
       (_, i) => `[[steps]]\nid = "m${i}"\n${i === 0 ? '' : `needs = ["m${i - 1}"]`}`,
     );
     const text = `formula = "hanoi"\n${steps.toReversed().join('\n')}`;
-    recipeOf(text);
-    const started = performance.now();
     const recipe = recipeOf(text);
-    const elapsed = performance.now() - started;
     expect(recipe.steps.map((step) => step.id)).toEqual(steps.map((_, i) => `m${i}`));
-    expect(elapsed).toBeLessThan(100);
   });
 });
 
