@@ -24,6 +24,8 @@ interface Host {
   sessions: Sessions;
   states: Map<string, StepState>;
   project(step: string, state: Partial<StepState>): void;
+  /** What the projection will say of the step once its receipt is written. */
+  followClose(step: string, state: Partial<StepState>): void;
   lines: string[];
 }
 
@@ -67,18 +69,24 @@ function host(ledger: FakeLedger, folder: string): Host {
     attemptWaitMs: 50,
     projectionWaitMs: 2_000,
   });
+  const following = new Map<string, Partial<StepState>>();
   const { writeReceipt } = ledger;
   ledger.writeReceipt = async (ask, input) => {
     const written = await writeReceipt(ask, input);
     // The projection follows the receipt.
-    setTimeout(() => listeners.forEach((listener) => listener([input.molecule_id])), 5);
+    const state = following.get(input.step);
+    setTimeout(() => {
+      if (state !== undefined) project(input.step, state);
+      else listeners.forEach((listener) => listener([input.molecule_id]));
+    }, 5);
     return written;
   };
   const project = (step: string, state: Partial<StepState>) => {
     states.set(step, { molecule_status: 'running', step_status: 'hooked', agent_id: AGENT, outcome: null, ...state });
     for (const listener of listeners) listener([]);
   };
-  const made = { desk, sessions, states, project, lines };
+  const followClose = (step: string, state: Partial<StepState>) => void following.set(step, state);
+  const made = { desk, sessions, states, project, followClose, lines };
   hosts.push(made);
   return made;
 }
@@ -178,7 +186,7 @@ test('carries a session through two steps: one session, one receipt each, the ne
   const second = attempt(at.desk, request('two'));
   expect(await closing).toMatchObject({ step: 'one', projected: true, already: false, next: { step: 'two' } });
 
-  at.project('two', { step_status: 'closed', molecule_status: 'completed' });
+  at.followClose('two', { step_status: 'closed', molecule_status: 'completed' });
   expect(await at.desk.closeStep(caller, close({ step: 'acme-k3f9a.one', next_wait_ms: 5_000 }))).toMatchObject({
     already: true,
   });
@@ -193,7 +201,7 @@ test('answers a receipt that is there already without starting a session', async
   const at = town();
   const first = attempt(at.desk, request('one'));
   const caller = await callerOf(at);
-  at.project('one', { step_status: 'closed' });
+  at.followClose('one', { step_status: 'closed' });
   await at.desk.closeStep(caller, close());
   await first.result;
   await at.sessions.stopAll('done');
@@ -214,7 +222,7 @@ test('fails with SESSION_LOST when the session is killed; the next attempt has t
   expect(at.lines).toContain(`Resuming identity: ${AGENT}, incarnation 2`);
   await expect(at.desk.closeStep(caller, close({ step: 'one' }))).rejects.toMatchObject({ code: 'STALE_SESSION' });
   expect(at.ledger.receipts).toEqual([]);
-  at.project('one', { step_status: 'closed' });
+  at.followClose('one', { step_status: 'closed' });
   await at.desk.closeStep(next, close());
   expect(await second.result).toMatchObject({ incarnation: 2 });
 });
@@ -243,7 +251,7 @@ test('a successor of a dead host re-attaches to the session, whose call then clo
   const brief = await heir.desk.current(caller, 5_000);
   expect(brief).toMatchObject({ step: 'one' });
   expect(heir.lines.join()).toMatch(/Re-attached/);
-  heir.project('one', { step_status: 'closed' });
+  heir.followClose('one', { step_status: 'closed' });
   await heir.desk.closeStep(caller, close());
   expect(await second.result).toMatchObject({ incarnation: 1 });
 
@@ -264,7 +272,7 @@ test('runs the checks on the commit, refuses with their output, and takes the co
     details: { exit_code: 1, output: 'one\n' },
   });
   git(caller.worktree!, 'commit', '-qam', 'second');
-  at.project('one', { step_status: 'closed' });
+  at.followClose('one', { step_status: 'closed' });
   await Promise.all([at.desk.closeStep(caller, close()), at.desk.closeStep(caller, close())]);
   expect(await first.result).toMatchObject({ commit_id: git(caller.worktree!, 'rev-parse', 'HEAD') });
   expect(at.ledger.receipts).toHaveLength(1);
@@ -289,7 +297,7 @@ test('gives another molecule a session of its own, in its own tree', async () =>
   const at = town();
   const first = attempt(at.desk, request('one'));
   const caller = await callerOf(at);
-  at.project('one', { step_status: 'closed', molecule_status: 'completed' });
+  at.followClose('one', { step_status: 'closed', molecule_status: 'completed' });
   await at.desk.closeStep(caller, close());
   await first.result;
   const second = attempt(at.desk, request('one', { molecule_id: 'mol-2', root_task_id: 'acme-other' }));
@@ -317,7 +325,7 @@ test('waits for an external session and serves it', async () => {
   await expect(at.desk.authenticate(token)).rejects.toMatchObject({ code: 'STALE_SESSION' });
   await expect(at.desk.authenticate('guess')).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   const second = await at.desk.authenticate(later.token);
-  at.project('one', { step_status: 'closed' });
+  at.followClose('one', { step_status: 'closed' });
   await at.desk.current(second, 5_000);
   await at.desk.closeStep(second, close());
   expect(await first.result).toMatchObject({ incarnation: 2 });
