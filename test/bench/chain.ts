@@ -47,6 +47,9 @@ export async function pourChain(town: DrivenTown, discs: number): Promise<string
   return poured.molecule_id;
 }
 
+/** Looking costs the town time that the chain is measured by. */
+const LOOK_MS = 1_000;
+
 /** Waits until the molecule has ended. */
 export async function chainEnd(town: DrivenTown, id: string, timeoutMs: number): Promise<MoleculeView> {
   const ended = async () => {
@@ -55,7 +58,7 @@ export async function chainEnd(town: DrivenTown, id: string, timeoutMs: number):
     if (molecule?.attention != null) throw new Error(`${id} asks for attention: ${molecule.attention}`);
     return molecule !== null && molecule.status !== 'running' ? molecule : null;
   };
-  const molecule = await until(ended, `the end of ${id}`, timeoutMs);
+  const molecule = await until(ended, `the end of ${id}`, timeoutMs, LOOK_MS);
   say(`${id} is ${molecule.status}: ${molecule.steps_closed} of ${molecule.steps_total}`);
   return molecule;
 }

@@ -136,7 +136,7 @@ async function completed(town: DrivenTown, id: string, timeoutMs: number): Promi
     shown = closed;
     return convoy.status === 'completed' ? convoy : null;
   };
-  return await until(look, 'the completion of the convoy', timeoutMs);
+  return await until(look, 'the completion of the convoy', timeoutMs, 200);
 }
 
 interface Claim {

@@ -159,9 +159,14 @@ export class DrivenTown {
   }
 }
 
-/** What `ask` answers as soon as it is not null. @throws Error after `timeoutMs` */
-export async function until<T>(ask: () => T | null | Promise<T | null>, what: string, timeoutMs: number): Promise<T> {
-  for (const end = Date.now() + timeoutMs; Date.now() < end; await sleep(10)) {
+/** What `ask` answers as soon as it is not null; asked every `everyMs`. @throws Error after `timeoutMs` */
+export async function until<T>(
+  ask: () => T | null | Promise<T | null>,
+  what: string,
+  timeoutMs: number,
+  everyMs = 10,
+): Promise<T> {
+  for (const end = Date.now() + timeoutMs; Date.now() < end; await sleep(everyMs)) {
     const answer = await ask();
     if (answer !== null) return answer;
   }
