@@ -7,9 +7,13 @@ import type { AgentView, EventView, MoleculeView, SessionView } from '../../sche
 import type { Effect } from '../support/worker-program';
 
 /** The checkout; this file runs from dist/test/demo. */
-export const PACKAGE = join(__dirname, '..', '..', '..');
+/** Top of the package, from the sources as from dist. */
+export const PACKAGE =
+  [join(__dirname, '..', '..'), join(__dirname, '..', '..', '..')].find((folder) =>
+    existsSync(join(folder, 'package.json')),
+  ) ?? '';
 export const TOWN = join(PACKAGE, 'bin', 'town');
-export const WORKER_PROGRAM = join(__dirname, '..', 'support', 'worker-program.js');
+export const WORKER_PROGRAM = join(PACKAGE, 'dist', 'test', 'support', 'worker-program.js');
 /** Absolute path of the Node that package.json pins. */
 export const NODE = (require(join(PACKAGE, 'tools', 'node.js')) as { pinnedNode(): string }).pinnedNode();
 
