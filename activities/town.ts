@@ -1,3 +1,4 @@
+import { cancellationSignal } from '@temporalio/activity';
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
 import type { Kysely } from 'kysely';
 import type { TownActivities } from '../schema/activities';
@@ -49,7 +50,7 @@ export function createTownActivities(deps: TownDeps): TownActivities {
         const registered = await ledger.getAgent(agent);
         if (registered.status === 'retired')
           throw new TownError('WRONG_STATE', `agent ${agent} is retired`, { hint: 'see: town agent list' });
-        return answerOf<AssignAnswer>(() =>
+        return answerOf<AssignAnswer>(client, () =>
           client.workflow.executeUpdateWithStart('assign', {
             args: [assign],
             startWorkflowOperation: agentStart(deps, agent),
@@ -59,7 +60,7 @@ export function createTownActivities(deps: TownDeps): TownActivities {
 
     releaseGrant: ({ agent, ...release }) =>
       asActivity(async () => {
-        await answerOf(() =>
+        await answerOf(client, () =>
           client.workflow.executeUpdateWithStart('release', {
             args: [release],
             startWorkflowOperation: agentStart(deps, agent),
@@ -69,7 +70,7 @@ export function createTownActivities(deps: TownDeps): TownActivities {
 
     askSlot: ({ rig_id, ...lane }) =>
       asActivity(() =>
-        answerOf<EnqueueAnswer>(() =>
+        answerOf<EnqueueAnswer>(client, () =>
           client.workflow.executeUpdateWithStart('enqueue', {
             args: [lane],
             startWorkflowOperation: dispatcherStart(rig_id),
@@ -79,7 +80,7 @@ export function createTownActivities(deps: TownDeps): TownActivities {
 
     freeSlot: ({ rig_id, ...lane }) =>
       asActivity(async () => {
-        await answerOf(() =>
+        await answerOf(client, () =>
           client.workflow.executeUpdateWithStart('free', {
             args: [lane],
             startWorkflowOperation: dispatcherStart(rig_id),
@@ -149,9 +150,10 @@ export function createTownActivities(deps: TownDeps): TownActivities {
 }
 
 /** A refusal of the other run keeps its code; everything else is trouble that passes. */
-async function answerOf<T>(ask: () => Promise<unknown>): Promise<T> {
+async function answerOf<T>(client: Client, ask: () => Promise<unknown>): Promise<T> {
   try {
-    return (await ask()) as T;
+    // The asked run may need this very worker: when the worker ends, the question ends with it, and is asked again by the next one.
+    return (await client.connection.withAbortSignal(cancellationSignal(), ask)) as T;
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal === null) throw error;

@@ -12,11 +12,17 @@ export const LIMIT_MS: Readonly<Record<KillKind, number>> = { session: 3_000, ho
 /** Longer than the pause before a step's action, so that a kill may come at any point of a step. */
 const AIM_MS = 400;
 
+export interface Recovery {
+  readonly ms: number;
+  /** The step had begun and begins again; otherwise the kill came between two steps. */
+  readonly sameStep: boolean;
+}
+
 /**
- * Kills at a random point of whatever step is being done, and answers after how many milliseconds work advances again: a new
- * incarnation begins the step, or, after the death of the host, the surviving session closes one.
+ * Kills at a random point of whatever step is being done, and waits until work advances again: a new incarnation begins the step, or,
+ * after the death of the host, the surviving session closes one.
  */
-export async function killOnce(town: DrivenTown, kind: KillKind): Promise<number> {
+export async function killOnce(town: DrivenTown, kind: KillKind): Promise<Recovery> {
   // Two closings between kills: the same step is not killed until it counts as stuck.
   const start = Date.now();
   const closings = () => town.effects().filter((effect) => effect.kind === 'close' && effect.at >= start);
@@ -24,25 +30,31 @@ export async function killOnce(town: DrivenTown, kind: KillKind): Promise<number
   await sleep(Math.random() * AIM_MS);
   const current = town.effects().findLast((effect) => effect.kind === 'begin');
   if (current === undefined) throw new Error('no step is being done');
-  let from = Date.now();
-  if (kind === 'session') killProcess(current.pid);
-  if (kind === 'host') killProcess(await serviceOf(town));
-  if (kind === 'everything') {
-    await town.killEverything();
-    from = Date.now();
-    await town.up();
-  }
-  const killedAt = from;
+  const killedAt = await kill(town, kind, current.pid);
+  // What the host answered before it died may be read after that.
+  const since = kind === 'host' ? Date.now() : killedAt;
   const advances = (effect: Effect) =>
-    effect.at >= killedAt &&
+    effect.at >= since &&
     (kind === 'host' ? effect.kind === 'close' : effect.kind === 'begin' && effect.incarnation > current.incarnation);
   const again = await town.effect(advances, `work after the death of the ${kind}`, 120_000);
-  say(
-    `${kind} killed in ${current.step}, on with ${again.step} after ${again.at - killedAt} ms, incarnation ${again.incarnation}`,
-  );
-  return again.at - killedAt;
+  const ms = again.at - killedAt;
+  say(`${kind} killed in ${current.step}, on with ${again.step} after ${ms} ms, incarnation ${again.incarnation}`);
+  return { ms, sameStep: again.step === current.step };
 }
 
-async function serviceOf(town: DrivenTown): Promise<number> {
-  return await until(() => town.servicePid(), 'the service', 30_000);
+/** Answers the moment from which recovery counts. */
+async function kill(town: DrivenTown, kind: KillKind, session: number): Promise<number> {
+  if (kind === 'everything') {
+    await town.killEverything();
+    const at = Date.now();
+    await town.up();
+    return at;
+  }
+  const victim = kind === 'session' ? session : await until(() => town.servicePid(), 'the service', 30_000);
+  killProcess(victim);
+  const at = Date.now();
+  if (kind === 'host') {
+    await until(() => (town.servicePid() === victim ? null : true), 'the notice that the service is gone', 30_000);
+  }
+  return at;
 }

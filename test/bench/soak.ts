@@ -16,7 +16,7 @@ async function main(minutes: number): Promise<boolean> {
       const molecule_id = await pourChain(town, DISCS);
       for (let kill = 0; kill < KILLS_EACH; kill += 1) {
         const kind = KILL_KINDS[Math.floor(Math.random() * KILL_KINDS.length)] ?? 'session';
-        times[kind].push(await killOnce(town, kind));
+        times[kind].push((await killOnce(town, kind)).ms);
       }
       faults.push(...(await chainFaults(town, await chainEnd(town, molecule_id, 600_000))));
       const audit = await town.json<{ ok: boolean; problem: string | null }>('audit', 'verify');

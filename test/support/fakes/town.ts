@@ -115,7 +115,7 @@ export const step: StepBrief = {
   task_description: '',
   formula: 'single-step',
   rig_id: 'acme',
-  worktree: '/work/amber',
+  worktree: '/srv/amber',
   branch: 'amber/acme-k3f9a',
   steps_total: 1,
   steps_closed: 0,
