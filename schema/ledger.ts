@@ -1,4 +1,5 @@
-import type { GateSpec, Recipe } from './formula/recipe';
+import type { GateSpec, StepFlow } from './formula/flow';
+import type { Recipe } from './formula/recipe';
 import type { AgentAddress, ConvoyId, MoleculeId, RigId, TaskId } from './ids';
 import type { JsonObject } from './json';
 import type {
@@ -288,4 +289,5 @@ export interface LeanStep {
   readonly parallel: boolean;
   readonly priority: number | null;
   readonly gate: GateSpec | null;
+  readonly flow?: StepFlow;
 }

@@ -15,6 +15,8 @@ export interface MoleculeInput {
   readonly recipe_digest: string;
   readonly priority: number;
   readonly steps: readonly LeanStep[];
+  /** As in the recipe: what loops and fan-outs make instances of. */
+  readonly groups?: Readonly<Record<string, readonly LeanStep[]>>;
   readonly target: SlingTarget;
   /** The policy decision that allowed this dispatch; travels to every activity with side effects. */
   readonly decision_id: string;

@@ -6,7 +6,8 @@ import { mapTexts, type Formula, type FormulaGate, type FormulaStep } from './fo
 import { checkGraph } from './graph';
 import { ProblemList, within, type Place } from './problems';
 import type { FormulaMode } from './reader';
-import type { FormulaProblem, GateSpec, Recipe, RecipeStep, StepCheck } from './recipe';
+import type { GateSpec } from './flow';
+import type { FormulaProblem, Recipe, RecipeStep, StepCheck } from './recipe';
 import { bindVariables, namesIn, substitute } from './variables';
 
 export interface CompileOptions {

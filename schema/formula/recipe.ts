@@ -1,4 +1,5 @@
 import type { JsonObject } from '../json';
+import type { GateSpec, StepFlow } from './flow';
 
 /**
  * A compiled formula (the protomolecule): checked, ordered, variables filled in. Plain JSON. Stored once under its digest,
@@ -16,6 +17,9 @@ export interface Recipe {
   readonly vars: Readonly<Record<string, string>>;
   /** Every step after the steps it needs; otherwise in the order of the file. */
   readonly steps: readonly RecipeStep[];
+  /** Steps that loops and fan-outs make instances of while the molecule runs, by name of the group; absent when there are none.
+   *  Needs name steps of the same group. */
+  readonly groups?: Readonly<Record<string, readonly RecipeStep[]>>;
   /** sha256 (hex) over the canonical JSON of all other fields. */
   readonly digest: string;
 }
@@ -41,6 +45,8 @@ export interface RecipeStep {
   readonly labels: readonly string[];
   readonly metadata: JsonObject;
   readonly assignee: string | null;
+  /** Absent: the step is worked on once its needs are met, and nothing more. */
+  readonly flow?: StepFlow;
 }
 
 export interface StepCheck {
@@ -48,11 +54,6 @@ export interface StepCheck {
   readonly run: string;
   readonly timeoutMs: number;
 }
-
-/** What must happen, beside its needs, before a step may start. Other kinds come with the full dialects. */
-export type GateSpec =
-  | { readonly kind: 'human'; readonly prompt: string; readonly timeoutMs: number | null }
-  | { readonly kind: 'timer'; readonly durationMs: number };
 
 /** One thing wrong with a formula. All of them are reported at once. */
 export interface FormulaProblem {

@@ -1,5 +1,5 @@
 import { unreachable } from '../errors';
-import type { GateSpec } from '../formula/recipe';
+import type { GateSpec } from '../formula/flow';
 import type { AgentAddress, Instant, MoleculeId, RigId, TaskId } from '../ids';
 import type { LeanStep, SlingTarget } from '../ledger';
 import type { MoleculeInput } from '../runs';
