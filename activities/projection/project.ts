@@ -1,4 +1,4 @@
-import { type Kysely, sql, type Transaction } from 'kysely';
+import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import type { ProjectionBatch, RunRows } from '../../schema/runs';
 
@@ -7,19 +7,24 @@ import type { ProjectionBatch, RunRows } from '../../schema/runs';
  * where the incoming (epoch, seq) is higher than its own: repeated, late and concurrent batches change nothing.
  */
 export async function project(db: Kysely<Database>, batch: ProjectionBatch): Promise<void> {
+  const { epoch, rows } = batch;
+  const told = sql`select pg_notify('town_projection', ${subjectOf(rows)}), pg_notify('town_events', '')`;
+  // A molecule publishes with every step: one statement is one transaction and one round trip.
+  if (rows.kind === 'molecule') {
+    await sql`with written_events as (${eventsOf(batch)}), ${moleculeRows(epoch, rows)} ${told}`.execute(db);
+    return;
+  }
   await db.transaction().execute(async (trx) => {
-    await insertEvents(trx, batch);
-    await writeRows(trx, batch.epoch, batch.rows);
-    await sql`select pg_notify('town_projection', ${subjectOf(batch.rows)}), pg_notify('town_events', '')`.execute(trx);
+    await eventsOf(batch).execute(trx);
+    await writeRows(trx, epoch, rows);
+    await told.execute(trx);
   });
 }
 
 /** Writes rows alone: `projection rebuild` folds stored events and comes here. */
 export async function writeRows(trx: Transaction<Database>, epoch: number, rows: RunRows): Promise<void> {
-  if (rows.kind === 'molecule') {
-    await writeMolecule(trx, epoch, rows);
-    if (rows.steps.length > 0) await writeSteps(trx, epoch, rows);
-  } else if (rows.kind === 'agent') await writeHook(trx, epoch, rows);
+  if (rows.kind === 'molecule') await sql`with ${moleculeRows(epoch, rows)} select 1`.execute(trx);
+  else if (rows.kind === 'agent') await writeHook(trx, epoch, rows);
   else await writeDispatcher(trx, epoch, rows);
 }
 
@@ -29,23 +34,20 @@ function subjectOf(rows: RunRows): string {
   return rows.kind === 'agent' ? rows.hook.agent_id : rows.queue.rig_id;
 }
 
-async function insertEvents(trx: Transaction<Database>, batch: ProjectionBatch): Promise<void> {
-  if (batch.events.length === 0) return;
-  await sql`
+function eventsOf(batch: ProjectionBatch): RawBuilder<unknown> {
+  return sql`
     insert into events (type, actor, task_id, molecule_id, agent_id, run, epoch, run_seq, payload, at)
-    select e.type, ${batch.run}, e.task_id, e.molecule_id, e.agent_id, ${batch.run}, ${batch.epoch}, e.seq, e.payload, to_timestamp(e.at / 1000.0)
+    select e.type, ${batch.run}::text, e.task_id, e.molecule_id, e.agent_id, ${batch.run}::text, ${batch.epoch}::int, e.seq, e.payload,
+      to_timestamp(e.at / 1000.0)
     from jsonb_to_recordset(${JSON.stringify(batch.events)}::jsonb)
       as e(seq int, at double precision, type text, task_id text, molecule_id text, agent_id text, payload jsonb)
-    on conflict (run, epoch, run_seq) where run is not null do nothing`.execute(trx);
+    on conflict (run, epoch, run_seq) where run is not null do nothing`;
 }
 
-async function writeMolecule(
-  trx: Transaction<Database>,
-  epoch: number,
-  rows: Extract<RunRows, { kind: 'molecule' }>,
-): Promise<void> {
+/** The parts of a `with` that write a molecule and those of its steps that changed. */
+function moleculeRows(epoch: number, rows: Extract<RunRows, { kind: 'molecule' }>): RawBuilder<unknown> {
   const m = rows.molecule;
-  await sql`
+  return sql`written_molecule as (
     insert into molecules (id, root_task_id, rig_id, formula, recipe_digest, status, agent_id, resume_step_id, steps_total, steps_closed, priority,
       outcome, attention, epoch, seq, updated_at)
     values (${m.id}, ${m.root_task_id}, ${m.rig_id}, ${m.formula}, ${m.recipe_digest}, ${m.status}, ${m.agent_id}, ${m.resume_step_id}, ${m.steps_total},
@@ -53,24 +55,18 @@ async function writeMolecule(
     on conflict (id) do update set status = excluded.status, agent_id = excluded.agent_id, resume_step_id = excluded.resume_step_id,
       steps_total = excluded.steps_total, steps_closed = excluded.steps_closed, outcome = excluded.outcome, attention = excluded.attention,
       epoch = excluded.epoch, seq = excluded.seq, updated_at = excluded.updated_at
-    where (excluded.epoch, excluded.seq) > (molecules.epoch, molecules.seq)`.execute(trx);
-}
-
-async function writeSteps(
-  trx: Transaction<Database>,
-  epoch: number,
-  rows: Extract<RunRows, { kind: 'molecule' }>,
-): Promise<void> {
-  await sql`
+    where (excluded.epoch, excluded.seq) > (molecules.epoch, molecules.seq)
+  ), written_steps as (
     insert into steps (molecule_id, step, position, id, title, status, attempt, agent_id, needs, outcome, note, commit_id, lost_reason, epoch, seq, updated_at)
-    select ${rows.molecule.id}, s.step, s.position, s.id, s.title, s.status, s.attempt, s.agent_id, s.needs, s.outcome, s.note, s.commit_id, s.lost_reason,
-      ${epoch}, ${rows.seq}, now()
+    select ${m.id}::text, s.step, s.position, s.id, s.title, s.status, s.attempt, s.agent_id, s.needs, s.outcome, s.note, s.commit_id, s.lost_reason,
+      ${epoch}::int, ${rows.seq}::bigint, now()
     from jsonb_to_recordset(${JSON.stringify(rows.steps)}::jsonb)
       as s(step text, position int, id text, title text, status text, attempt int, agent_id text, needs jsonb, outcome text, note text, commit_id text, lost_reason text)
     on conflict (molecule_id, step) do update set status = excluded.status, attempt = excluded.attempt, agent_id = excluded.agent_id,
       outcome = excluded.outcome, note = excluded.note, commit_id = excluded.commit_id, lost_reason = excluded.lost_reason,
       epoch = excluded.epoch, seq = excluded.seq, updated_at = excluded.updated_at
-    where (excluded.epoch, excluded.seq) > (steps.epoch, steps.seq)`.execute(trx);
+    where (excluded.epoch, excluded.seq) > (steps.epoch, steps.seq)
+  )`;
 }
 
 async function writeHook(
