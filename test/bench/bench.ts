@@ -10,6 +10,7 @@ import type { MoleculeView } from '../../schema/views';
 import { killProcess, NODE, TOWN, until, type DrivenTown } from '../demo/driven-town';
 import { chainEnd, chainFaults, pourChain, withTown } from './chain';
 import { percentile, printTable, say, spread, timed } from './figures';
+import { bareStep } from './floor';
 import { KILL_KINDS, killOnce, LIMIT_MS } from './kills';
 
 /** Each answers what is wrong; nothing when all is well. */
@@ -26,7 +27,18 @@ const SECTIONS: Readonly<Record<string, () => Promise<readonly string[]>>> = {
 const DISCS = 10;
 const KILL_DISCS = 8;
 const KILLS_EACH = 20;
-const CHAIN_HEAD = ['calls by', 'host kills', 'first step ms', 'chain s', 'step p50', 'step p95', 'step max', 'MB'];
+const CHAIN_HEAD = [
+  'calls by',
+  'host kills',
+  'first step ms',
+  'chain s',
+  'step p50',
+  'step p95',
+  'step max',
+  'bare step',
+  'ratio',
+  'MB',
+];
 
 async function hanoi(): Promise<readonly string[]> {
   const rows: string[][] = [];
@@ -37,6 +49,7 @@ async function hanoi(): Promise<readonly string[]> {
     ['socket', '1', 3],
   ] as const) {
     await withTown({ WORKER_SOCKET: socket }, async (town) => {
+      const bare = await bareStep(await temporalOf(town));
       const pouredAt = Date.now();
       const id = await pourChain(town, DISCS);
       for (let kill = 1; kill <= hostKills; kill += 1) {
@@ -51,7 +64,9 @@ async function hanoi(): Promise<readonly string[]> {
       const total = ((last?.at ?? 0) - (begins[0]?.at ?? 0)) / 1000;
       const start = String((begins[0]?.at ?? 0) - pouredAt);
       const size = (await historyBytes(town, id)) / 1e6;
-      rows.push([how, String(hostKills), start, total.toFixed(1), ...spread(gaps), size.toFixed(2)]);
+      const ratio = percentile(gaps, 0.5) / bare;
+      const times = [start, total.toFixed(1), ...spread(gaps), bare.toFixed(1), ratio.toFixed(2)];
+      rows.push([how, String(hostKills), ...times, size.toFixed(2)]);
       faults.push(...(await chainFaults(town, molecule)));
     });
   }
@@ -63,10 +78,13 @@ function recordsOf(town: DrivenTown): unknown[] {
   return town.effects().filter(({ kind }) => kind === 'record');
 }
 
+async function temporalOf(town: DrivenTown): Promise<string> {
+  return (await town.json<{ temporal: { address: string } }>('status')).temporal.address;
+}
+
 /** Of the last run of a molecule. */
 async function historyBytes(town: DrivenTown, id: string): Promise<number> {
-  const { temporal } = await town.json<{ temporal: { address: string } }>('status');
-  const connection = await Connection.connect({ address: temporal.address });
+  const connection = await Connection.connect({ address: await temporalOf(town) });
   try {
     const { historySize } = await new Client({ connection }).workflow.getHandle(`molecule.${id}`).describe();
     return historySize ?? 0;
