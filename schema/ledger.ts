@@ -2,8 +2,11 @@ import type { GateSpec, StepFlow } from './formula/flow';
 import type { Recipe } from './formula/recipe';
 import type { AgentAddress, ConvoyId, MoleculeId, RigId, TaskId } from './ids';
 import type { JsonObject } from './json';
+import type { DependencyType } from './task/dependency';
 import type {
   AgentView,
+  BlockedTaskView,
+  CommentView,
   ConvoyView,
   EventView,
   HookView,
@@ -15,6 +18,8 @@ import type {
   TaskDetail,
   TaskView,
 } from './views';
+
+export type { DependencyType } from './task/dependency';
 
 /** Who asks, and under which key. Repeating a command with the same key gives the first answer and changes nothing. */
 export interface Ask {
@@ -41,7 +46,19 @@ export interface Runtime {
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
-export interface TaskInput {
+/** What a task has beside its title, its place and its progress. Absent: as it is; null: nothing. Times are ISO 8601. */
+export interface TaskFields {
+  acceptance?: string | null;
+  design?: string | null;
+  /** Who answers for it, in free words. */ owner?: string | null;
+  spec_id?: string | null;
+  /** Its name elsewhere; unique within `source_system`, else ALREADY_EXISTS. */ external_ref?: string | null;
+  source_system?: string | null;
+  estimated_minutes?: number | null;
+  due_at?: string | null;
+  pinned?: boolean;
+}
+export interface TaskInput extends TaskFields {
   title: string;
   description?: string;
   type?: string;
@@ -49,35 +66,105 @@ export interface TaskInput {
   rig_id?: RigId | null;
   parent_id?: TaskId | null;
   labels?: readonly string[];
-  acceptance?: string | null;
   metadata?: JsonObject;
   /** Ids of tasks that block it. */ depends_on?: readonly TaskId[];
+  /** Further edges of the new task. */ dependencies?: readonly Omit<EdgeInput, 'task_id'>[];
   convoy_id?: ConvoyId;
+  /** Not ready before; a time that has passed changes nothing. */ defer_until?: string | null;
 }
-export interface TaskPatch {
+export interface TaskPatch extends TaskFields {
   title?: string;
   description?: string;
   type?: string;
   priority?: number;
   status?: string;
-  acceptance?: string | null;
   add_labels?: readonly string[];
   remove_labels?: readonly string[];
   note?: string;
   assigned_agent_id?: AgentAddress | null;
+  /** Replaces all of it. */ metadata?: JsonObject;
+  /** Sets these keys; null takes one away. */ set_metadata?: JsonObject;
+  /** With status `closed`, or with `deferred`. */ force?: boolean;
 }
-export interface TaskFilter {
-  rig_id?: RigId;
+/** All that is given must hold. Times are ISO 8601; `before` and `after` leave out the moment itself. */
+export interface TaskFilter extends TaskConditions {
   status?: readonly string[];
-  type?: string;
-  label?: string;
-  assigned_agent_id?: AgentAddress;
-  convoy_id?: ConvoyId;
-  parent_id?: TaskId;
+  assigned_agent_id?: AgentAddress | null;
+  closed_after?: string;
+  closed_before?: string;
+  /** Due before now and not closed. */ overdue?: boolean;
+  /** Put off until later, now. */ deferred?: boolean;
+  pinned?: boolean;
+  /** Held back by a dependency, its own or an ancestor's. */ blocked?: boolean;
+  sort?: TaskSort;
+  /** The other way round. */ reverse?: boolean;
   limit?: number;
   cursor?: string;
 }
-export type DependencyType = 'blocks' | 'parent-child' | 'tracks' | 'related';
+/** What `list` and `ready` share. */
+export interface TaskConditions {
+  ids?: readonly TaskId[];
+  rig_id?: RigId;
+  type?: string;
+  exclude_types?: readonly string[];
+  label?: string;
+  /** All of them. */ labels?: readonly string[];
+  /** At least one of them. */ label_any?: readonly string[];
+  /** A label like this: `*` is any text, `?` one character. */ label_pattern?: string;
+  /** None of them. */ exclude_labels?: readonly string[];
+  owner?: string | null;
+  /** Most urgent. */ priority_min?: number;
+  /** Least urgent. */ priority_max?: number;
+  /** Parts of this task; with `deep` also their parts. Null: tasks that are part of nothing. */ parent_id?: TaskId | null;
+  deep?: boolean;
+  convoy_id?: ConvoyId;
+  created_after?: string;
+  created_before?: string;
+  updated_after?: string;
+  updated_before?: string;
+  due_after?: string;
+  due_before?: string;
+  has_external_ref?: boolean;
+  external_ref?: string;
+  source_system?: string;
+  /** Contains all these keys with these values. */ metadata?: JsonObject;
+  has_metadata_key?: string;
+  /** In title, description, design or acceptance, or the id; upper and lower case are the same. */ text?: string;
+}
+export const TASK_SORTS = [
+  'created',
+  'updated',
+  'closed',
+  'due',
+  'priority',
+  'status',
+  'type',
+  'title',
+  'assignee',
+  'id',
+] as const;
+/** `created`, `updated`, `closed`: newest first; `priority`: most urgent, then oldest, first; others ascending. What lacks the time comes last. */
+export type TaskSort = (typeof TASK_SORTS)[number];
+export const READY_SORTS = ['priority', 'oldest', 'hybrid'] as const;
+/** `priority`: most urgent, then oldest. `hybrid`: made in the last 48 hours by priority, then the others by age. */
+export type ReadySort = (typeof READY_SORTS)[number];
+export interface ReadyFilter extends TaskConditions {
+  /** Given to this agent but not begun; absent or null: nobody's. */ assigned_agent_id?: AgentAddress | null;
+  /** Also what is put off until later. */ include_deferred?: boolean;
+  sort?: ReadySort;
+  limit?: number;
+}
+export interface BlockedFilter extends TaskConditions {
+  limit?: number;
+  cursor?: string;
+}
+export interface EdgeInput {
+  task_id: TaskId;
+  depends_on_id: TaskId;
+  type: DependencyType;
+  /** `waits-for` reads `gate`: all-children (default) or any-children. */ metadata?: JsonObject;
+  /** Of `replies-to`. */ thread_id?: string | null;
+}
 export type Outcome = 'done' | 'failed' | 'skipped' | 'cancelled' | 'merged' | 'deferred' | 'escalated';
 export type SlingTarget =
   { readonly kind: 'agent'; readonly id: AgentAddress } | { readonly kind: 'rig'; readonly id: RigId };
@@ -173,16 +260,39 @@ export interface Ledger {
   createTask(ask: Ask, task: TaskInput): Promise<TaskView>;
   /** All or none, in one transaction. */
   createTasks(ask: Ask, tasks: readonly TaskInput[]): Promise<TaskView[]>;
+  /** A change of status has the same guards as the command of its own. */
   updateTask(ask: Ask, id: TaskId, patch: TaskPatch): Promise<TaskView>;
-  /** Closing again with the same outcome answers the same; blockers of dependants are counted down in the same transaction. */
+  /**
+   * Closing again with the same outcome answers the same; what waits for it is counted down in the same transaction. Unless forced:
+   * WRONG_STATE with open children or gates that its molecule waits at, OPEN_BLOCKERS when it is blocked and the outcome says that
+   * the work was done.
+   */
   closeTask(ask: Ask, id: TaskId, close: { outcome: Outcome; reason?: string; force?: boolean }): Promise<TaskView>;
+  /** Open again and nobody's; one that is not closed stays as it is. */
+  reopenTask(ask: Ask, id: TaskId, reason?: string): Promise<TaskView>;
+  /** Until a time, after which it is open by itself; or until somebody ends it (null). Held work is taken back. */
+  deferTask(ask: Ask, id: TaskId, deferral: { until: string | null; reason?: string }): Promise<TaskView>;
+  undeferTask(ask: Ask, id: TaskId): Promise<TaskView>;
+  /**
+   * In progress with this agent. Its own claim again answers the same. ALREADY_CLAIMED names the holder; OPEN_BLOCKERS and WRONG_STATE
+   * (put off until later) unless forced.
+   */
+  claimTask(ask: Ask, id: TaskId, claim: { agent: AgentAddress; force?: boolean }): Promise<TaskView>;
   addNote(ask: Ask, id: TaskId, body: string): Promise<void>;
-  addDependency(ask: Ask, edge: { task_id: TaskId; depends_on_id: TaskId; type: DependencyType }): Promise<void>;
+  addComment(ask: Ask, id: TaskId, body: string): Promise<CommentView>;
+  /** Oldest first. */
+  listComments(id: TaskId, page?: { limit?: number; cursor?: string }): Promise<Page<CommentView>>;
+  /** Exactly these labels. */
+  setLabels(ask: Ask, id: TaskId, labels: readonly string[]): Promise<TaskView>;
+  /** The same edge again takes over its metadata. CONFLICT when the two have an edge of another type, DEPENDENCY_CYCLE with the path. */
+  addDependency(ask: Ask, edge: EdgeInput): Promise<void>;
   removeDependency(ask: Ask, edge: { task_id: TaskId; depends_on_id: TaskId }): Promise<void>;
   getTask(id: TaskId): Promise<TaskDetail>;
   listTasks(filter: TaskFilter): Promise<Page<TaskView>>;
-  /** Open, not deferred, no open blocker, nobody's; by priority, then oldest first. */
-  readyTasks(filter: { rig_id?: RigId; label?: string; type?: string; limit?: number }): Promise<TaskView[]>;
+  /** Open, not deferred nor a part of what is deferred, held back by nothing, not pinned, a type of work, and nobody's. */
+  readyTasks(filter: ReadyFilter): Promise<TaskView[]>;
+  /** Not closed and held back, with what holds it; by priority, then oldest first. */
+  blockedTasks(filter: BlockedFilter): Promise<Page<BlockedTaskView>>;
 
   storeRecipe(recipe: Recipe): Promise<void>;
   getRecipe(digest: string): Promise<Recipe>;

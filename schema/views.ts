@@ -14,21 +14,57 @@ export interface TaskView {
   convoy_id: string | null;
   parent_id: string | null;
   molecule_id: string | null;
+  /** How many of its dependencies hold it back. */
   open_blockers: number;
+  /** An ancestor is held back, and so all its parts. */
+  parent_blocked: boolean;
   labels: string[];
   acceptance: string | null;
+  design: string | null;
+  owner: string | null;
+  spec_id: string | null;
+  external_ref: string | null;
+  source_system: string | null;
+  estimated_minutes: number | null;
+  due_at: string | null;
+  defer_until: string | null;
+  pinned: boolean;
   metadata: JsonObject;
   created_by: string;
   created_at: string;
   updated_at: string;
+  started_at: string | null;
   completed_at: string | null;
   outcome: string | null;
   close_reason: string | null;
 }
 export interface TaskDetail extends TaskView {
-  dependencies: { id: string; type: string; status: string; title: string }[];
-  dependents: { id: string; type: string; status: string; title: string }[];
+  dependencies: LinkView[];
+  dependents: LinkView[];
   notes: { author: string; body: string; created_at: string }[];
+  comments: CommentView[];
+}
+/** The other end of an edge. */
+export interface LinkView {
+  id: string;
+  type: string;
+  status: string;
+  title: string;
+  /** The edge holds back the task that has it. */
+  holds: boolean;
+  metadata: JsonObject;
+}
+export interface CommentView {
+  id: string;
+  author: string;
+  body: string;
+  created_at: string;
+}
+export interface BlockedTaskView extends TaskView {
+  /** What holds it back itself. `never`: it cannot become ready while that stays closed (`conditional-blocks` on what ended well). */
+  blocked_by: { id: string; type: string; status: string; title: string; never: boolean }[];
+  /** The nearest ancestor that is held back itself; null when none is. */
+  blocked_ancestor: string | null;
 }
 export interface StepView {
   id: string;

@@ -15,7 +15,9 @@ export function createConvoyFeeder(town: TownClient): ConvoyFeeder {
     async feed(convoy_id) {
       const convoy = await town.getConvoy(convoy_id);
       const { items } = await town.listTasks({ convoy_id, status: ['open'], limit: FEED_MAX });
-      const ready = items.filter((task) => task.open_blockers === 0 && task.assigned_agent_id === null);
+      const ready = items.filter(
+        (task) => task.open_blockers === 0 && !task.parent_blocked && task.assigned_agent_id === null,
+      );
       let fed = 0;
       for (const task of ready) {
         const rig = task.rig_id ?? convoy.rig_id;

@@ -1,83 +1,159 @@
-import { sql, type Transaction } from 'kysely';
+import { sql, type RawBuilder, type Transaction } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { TaskId } from '../../schema/ids';
-import type { DependencyType } from '../../schema/ledger';
+import type { JsonObject } from '../../schema/json';
+import type { EdgeInput } from '../../schema/ledger';
+import {
+  BLOCKING_TYPES,
+  DEPENDENCY_TYPES,
+  holds,
+  isBlocking,
+  isDependencyType,
+  isWaitGate,
+  WAIT_GATES,
+  type DependencyType,
+  type WaitGate,
+} from '../../schema/task/dependency';
+import { countChild, targetOf, transmit, transmits } from './blockage';
 import { record, takeLock, type Unit } from './command';
 import { convoysOf } from './convoy-members';
-import { noTask, type TaskRow } from './task-rows';
+import * as input from './input';
+import { lockTask, noTask, type TaskRow } from './task-rows';
 
+/** An edge that was checked. */
 export interface Edge {
   readonly task_id: TaskId;
   readonly depends_on_id: TaskId;
   readonly type: DependencyType;
+  /** JSON text. */
+  readonly metadata: string;
+  readonly gate: WaitGate;
+  readonly thread_id: string | null;
+}
+
+/** @throws INVALID_INPUT */
+export function checkEdge(edge: EdgeInput): Edge {
+  const { task_id, depends_on_id, type, metadata = {}, thread_id = null } = edge;
+  if (!isDependencyType(type)) {
+    throw new TownError('INVALID_INPUT', `${JSON.stringify(String(type).slice(0, 50))} is not a type of dependency`, {
+      hint: `one of ${DEPENDENCY_TYPES.join(', ')}`,
+    });
+  }
+  const gate = metadata['gate'] ?? 'all-children';
+  if (type === 'waits-for' && !isWaitGate(gate)) {
+    throw new TownError('INVALID_INPUT', `the gate of waits-for is one of ${WAIT_GATES.join(', ')}`);
+  }
+  return {
+    task_id,
+    depends_on_id,
+    type,
+    metadata: input.json(metadata, 'metadata of the dependency'),
+    gate: isWaitGate(gate) ? gate : 'all-children',
+    thread_id: thread_id === null ? null : input.line(thread_id, 'thread id', input.LIMITS.name),
+  };
 }
 
 /**
- * Writes one edge; the same edge again changes nothing. Edge writes come one after the other in the whole town, so that two of them
- * cannot close a cycle together.
+ * Writes one edge; the same edge again takes over its metadata. Edge writes come one after the other in the whole town, so that two of
+ * them cannot close a cycle together.
  */
 export async function addEdge(unit: Unit, edge: Edge): Promise<void> {
   if (edge.task_id === edge.depends_on_id) cycleRefused([edge.task_id, edge.task_id]);
-  const [task, blocker] = await lockBoth(unit, edge);
-  const known = await sql<{ type: string }>`
-    select type from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(
-    unit.trx,
-  );
+  const [task, target] = await lockBoth(unit, edge);
+  const known = await sql<{ type: string; same: boolean; holds: boolean }>`
+    select type, holds, metadata = ${edge.metadata}::jsonb and thread_id is not distinct from ${edge.thread_id} as same
+    from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(unit.trx);
   const existing = known.rows[0];
-  if (existing?.type === edge.type) return;
-  if (existing !== undefined) {
+  if (existing !== undefined && existing.type !== edge.type) {
     throw new TownError('CONFLICT', `${edge.task_id} has an edge of type ${existing.type} to ${edge.depends_on_id}`, {
-      hint: `keep it, or first: town dep remove ${edge.task_id} ${edge.depends_on_id}`,
+      hint: `one edge a pair: keep it, or leave it out before another one: town dep remove ${edge.task_id} ${edge.depends_on_id}`,
+      details: { type: existing.type },
     });
   }
-  // Who waits for whom: a blocked task for its blocker, a parent for its children.
-  if (edge.type === 'blocks') await refuseCycle(unit.trx, edge.depends_on_id, edge.task_id);
-  if (edge.type === 'parent-child') await refuseCycle(unit.trx, edge.task_id, edge.depends_on_id);
-
-  await insertEdge(unit, edge);
-  if (edge.type === 'blocks' && blocker.status !== 'closed') {
-    await sql`update tasks set open_blockers = open_blockers + 1 where id = ${edge.task_id}`.execute(unit.trx);
+  if (existing?.same === true) return;
+  const isHolding = isBlocking(edge.type) && holds(edge.type, edge.gate, targetOf(target));
+  if (existing === undefined) {
+    if (isBlocking(edge.type)) await refuseCycle(unit.trx, edge.depends_on_id, 'closing', edge.task_id, false);
+    if (edge.type === 'parent-child') await refuseParentCycle(unit.trx, edge.task_id, edge.depends_on_id);
+    await insertEdge(unit, edge, isHolding);
+    if (edge.type === 'parent-child') await enterParent(unit, task, target);
+  } else {
+    await sql`update task_dependencies set metadata = ${edge.metadata}::jsonb, thread_id = ${edge.thread_id}, holds = ${isHolding}
+      where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(unit.trx);
   }
-  if (edge.type === 'parent-child') await setParent(unit.trx, task, edge.depends_on_id);
+  await countBlockers(unit, task, Number(isHolding) - Number(existing?.holds ?? false));
   record(
     unit,
-    'dependency_added',
+    existing === undefined ? 'dependency_added' : 'dependency_updated',
     { task_id: edge.task_id, rig_id: task.rig_id },
-    { depends_on_id: edge.depends_on_id, type: edge.type },
+    {
+      depends_on_id: edge.depends_on_id,
+      type: edge.type,
+      ...(edge.metadata === '{}' ? {} : { metadata: JSON.parse(edge.metadata) as JsonObject }),
+    },
   );
 }
 
 /** An edge that is not there: nothing happens. */
-export async function removeEdge(unit: Unit, edge: Omit<Edge, 'type'>): Promise<void> {
-  const [task, blocker] = await lockBoth(unit, edge);
-  const removed = await sql<{ type: DependencyType }>`
+export async function removeEdge(unit: Unit, edge: Pick<Edge, 'task_id' | 'depends_on_id'>): Promise<void> {
+  const [task, target] = await lockBoth(unit, edge);
+  const removed = await sql<{ type: string; holds: boolean }>`
     delete from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}
-    returning type`.execute(unit.trx);
-  const type = removed.rows[0]?.type;
-  if (type === undefined) return;
-  if (type === 'blocks' && blocker.status !== 'closed') {
-    await sql`update tasks set open_blockers = open_blockers - 1 where id = ${edge.task_id}`.execute(unit.trx);
-    for (const convoy of await convoysOf(unit.trx, edge.task_id)) unit.wakeConvoys.add(convoy);
-  }
-  if (type === 'parent-child') {
-    await sql`update tasks set parent_id = null where id = ${edge.task_id}`.execute(unit.trx);
-  }
+    returning type, holds`.execute(unit.trx);
+  const gone = removed.rows[0];
+  if (gone === undefined) return;
+  await countBlockers(unit, task, -Number(gone.holds));
+  if (gone.type === 'parent-child') await leaveParent(unit, task, target);
   record(
     unit,
     'dependency_removed',
     { task_id: edge.task_id, rig_id: task.rig_id },
-    { depends_on_id: edge.depends_on_id, type },
+    { depends_on_id: edge.depends_on_id, type: gone.type },
   );
 }
 
-/** For a task that nothing waits for yet, and that waits for nothing: no check is needed. */
-export async function insertEdge(unit: Unit, edge: Edge): Promise<void> {
-  await sql`insert into task_dependencies (task_id, depends_on_id, type, created_by)
-    values (${edge.task_id}, ${edge.depends_on_id}, ${edge.type}, ${unit.ask.actor})`.execute(unit.trx);
+/** The row alone. For a task that nothing waits for yet, and that waits for nothing: no check is needed. */
+export async function insertEdge(unit: Unit, edge: Edge, isHolding: boolean): Promise<void> {
+  await sql`insert into task_dependencies (task_id, depends_on_id, type, metadata, thread_id, holds, created_by)
+    values (${edge.task_id}, ${edge.depends_on_id}, ${edge.type}, ${edge.metadata}::jsonb, ${edge.thread_id}, ${isHolding},
+      ${unit.ask.actor})`.execute(unit.trx);
 }
 
-async function lockBoth(unit: Unit, edge: Omit<Edge, 'type'>): Promise<[TaskRow, TaskRow]> {
+/** The task must be locked. */
+async function countBlockers(unit: Unit, task: TaskRow, change: number): Promise<void> {
+  if (change === 0) return;
+  const open_blockers = task.open_blockers + change;
+  await sql`update tasks set open_blockers = ${open_blockers} where id = ${task.id}`.execute(unit.trx);
+  if (task.open_blockers > 0 !== open_blockers > 0) await transmit(unit, [task.id]);
+  if (open_blockers === 0) await wakeConvoys(unit, task.id);
+}
+
+async function wakeConvoys(unit: Unit, task: TaskId): Promise<void> {
+  for (const convoy of await convoysOf(unit.trx, task)) unit.wakeConvoys.add(convoy);
+}
+
+async function enterParent(unit: Unit, task: TaskRow, parent: TaskRow): Promise<void> {
+  if (task.parent_id !== null && task.parent_id !== parent.id) {
+    throw new TownError('CONFLICT', `${task.id} is a child of ${task.parent_id} already`, {
+      hint: `see: town task show ${task.id}`,
+    });
+  }
+  await sql`update tasks set parent_id = ${parent.id}, parent_blocked = ${transmits(parent)} where id = ${task.id}`.execute(
+    unit.trx,
+  );
+  if (transmits(parent)) await transmit(unit, [task.id]);
+  await countChild(unit, parent, task.status === 'closed' ? { open: 0, closed: 1 } : { open: 1, closed: 0 });
+}
+
+async function leaveParent(unit: Unit, task: TaskRow, parent: TaskRow): Promise<void> {
+  await sql`update tasks set parent_id = null, parent_blocked = false where id = ${task.id}`.execute(unit.trx);
+  if (task.parent_blocked) await transmit(unit, [task.id]);
+  await countChild(unit, parent, task.status === 'closed' ? { open: 0, closed: -1 } : { open: -1, closed: 0 });
+  await wakeConvoys(unit, task.id);
+}
+
+async function lockBoth(unit: Unit, edge: Pick<Edge, 'task_id' | 'depends_on_id'>): Promise<[TaskRow, TaskRow]> {
   await takeLock(unit.trx, 'edges');
   const { rows } = await sql<TaskRow>`
     select * from tasks where id in (${edge.task_id}, ${edge.depends_on_id}) order by id for no key update`.execute(
@@ -87,27 +163,53 @@ async function lockBoth(unit: Unit, edge: Omit<Edge, 'type'>): Promise<[TaskRow,
   return [find(edge.task_id), find(edge.depends_on_id)];
 }
 
-async function setParent(trx: Transaction<Database>, task: TaskRow, parent: TaskId): Promise<void> {
-  if (task.parent_id !== null && task.parent_id !== parent) {
-    throw new TownError('CONFLICT', `${task.id} is a child of ${task.parent_id} already`, {
-      hint: `see: town task show ${task.id}`,
-    });
-  }
-  await sql`update tasks set parent_id = ${parent} where id = ${task.id}`.execute(trx);
+/*
+ * Who waits for whom. That a task be closed needs: the far ends of its blocking edges closed; its children closed; and, before it can
+ * even start, the far ends of its ancestors' blocking edges closed. So there are two kinds of nodes, `closing` of a task (all three)
+ * and `inherited` of an ancestor (its blocking edges, and its own ancestors', but not its children).
+ */
+type Node = 'closing' | 'inherited';
+
+function waitsOf(from: TaskId, node: Node, via: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`with recursive waits (id, inherited, via) as (
+      select ${from}::text, ${node === 'inherited'}::boolean, null::text
+      union
+      select n.id, n.inherited, ${via} from waits w cross join lateral (
+        select d.depends_on_id as id, false as inherited from task_dependencies d
+        where d.task_id = w.id and d.type = any(${[...BLOCKING_TYPES]}::text[])
+        union all
+        select c.id, false from tasks c where c.parent_id = w.id and not w.inherited
+        union all
+        select t.parent_id, true from tasks t where t.id = w.id and t.parent_id is not null
+      ) n
+    )`;
 }
 
-/** Refused when `from` waits, through any number of others, for `to`: the new edge makes `to` wait for `from`. */
-async function refuseCycle(trx: Transaction<Database>, from: TaskId, to: TaskId): Promise<void> {
+/** A part must not wait for what waits for the whole, nor the whole become a part of its own part. */
+async function refuseParentCycle(trx: Transaction<Database>, child: TaskId, parent: TaskId): Promise<void> {
+  await refuseCycle(trx, child, 'closing', parent, true);
+  await refuseCycle(trx, parent, 'inherited', child, false);
+}
+
+/**
+ * Refused when `from` waits, through any number of others, for `to`: the new edge makes `to` wait for `from`.
+ * `closingOnly`: being a part of `to` is no waiting for it.
+ */
+async function refuseCycle(
+  trx: Transaction<Database>,
+  from: TaskId,
+  node: Node,
+  to: TaskId,
+  closingOnly: boolean,
+): Promise<void> {
+  const isThere = sql`id = ${to} and (not ${closingOnly}::boolean or not inherited)`;
+  const found = await sql`${waitsOf(from, node, sql`null::text`)} select 1 from waits where ${isThere} limit 1`.execute(
+    trx,
+  );
+  if (found.rows.length === 0) return;
+  // Only now with the way: remembering it makes the walk longer.
   const { rows } = await sql<{ id: string; via: string | null }>`
-    with recursive waits (id, via) as (
-      select ${from}::text, null::text
-      union
-      select case when d.type = 'blocks' then d.depends_on_id else d.task_id end, w.id
-      from waits w join task_dependencies d
-        on (d.type = 'blocks' and d.task_id = w.id) or (d.type = 'parent-child' and d.depends_on_id = w.id)
-    )
-    select id, via from waits`.execute(trx);
-  if (!rows.some((row) => row.id === to)) return;
+    ${waitsOf(from, node, sql`w.id`)} select id, via from waits`.execute(trx);
   const via = new Map<string, string | null>();
   for (const row of rows) if (!via.has(row.id)) via.set(row.id, row.via);
   const path: string[] = [];
@@ -117,7 +219,16 @@ async function refuseCycle(trx: Transaction<Database>, from: TaskId, to: TaskId)
 
 function cycleRefused(path: readonly TaskId[]): never {
   throw new TownError('DEPENDENCY_CYCLE', `that would be a cycle: ${path.join(' waits for ')}`, {
-    hint: 'leave out this edge, or turn another one of the path around',
+    hint: 'leave out this edge, or turn another one of the path around; a part waits for what its whole waits for',
     details: { path },
+  });
+}
+
+/** Locks the parent for a change of its children. @throws NOT_FOUND, WRONG_STATE when it is closed. */
+export async function lockParent(trx: Transaction<Database>, id: TaskId): Promise<TaskRow> {
+  const parent = await lockTask(trx, id);
+  if (parent.status !== 'closed') return parent;
+  throw new TownError('WRONG_STATE', `${id} is closed: it takes no further children`, {
+    hint: `open it first: town task update ${id} --status open`,
   });
 }

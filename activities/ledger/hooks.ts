@@ -5,7 +5,7 @@ import type { Ledger } from '../../schema/ledger';
 import type { HookView, StepBrief } from '../../schema/views';
 import type { Store } from './command';
 import { findRecipe } from './recipes';
-import { notesOf } from './tasks';
+import { notesOf } from './remarks';
 
 const BRIEF_NOTES = 20;
 

@@ -51,6 +51,21 @@ export function priority(value: number): number {
   throw new TownError('INVALID_INPUT', `priority ${value} is not one of 0 (most urgent) to 4`);
 }
 
+export function minutes(value: number): number {
+  if (Number.isInteger(value) && value >= 0 && value <= 10_000_000) return value;
+  throw new TownError('INVALID_INPUT', `an estimate of ${value} minutes is not a whole number from 0`);
+}
+
+/** ISO 8601: a date, or a time with its zone. */
+export function time(value: string, what: string): Date {
+  const isTime = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2}))?$/i.test(value);
+  const at = new Date(value);
+  if (isTime && !Number.isNaN(at.getTime())) return at;
+  throw new TownError('INVALID_INPUT', `${what} ${JSON.stringify(value.slice(0, 60))} is not a time`, {
+    hint: 'write a date or a time with its zone: 2026-05-01 or 2026-05-01T15:00:00Z',
+  });
+}
+
 export function limit(value: number | undefined, otherwise: number): number {
   if (value === undefined) return otherwise;
   if (Number.isInteger(value) && value >= 1 && value <= LIMITS.page) return value;
@@ -80,20 +95,34 @@ export interface Cursor {
 }
 
 export function encodeCursor(cursor: Cursor): string {
-  return Buffer.from(JSON.stringify([cursor.at.toISOString(), cursor.id])).toString('base64url');
+  return encodeKeys([cursor.at.toISOString(), cursor.id]);
 }
 
 export function decodeCursor(cursor: string): Cursor {
+  const [time_, id] = decodeKeys(cursor, 2);
+  const at = new Date(time_ ?? '');
+  if (id === undefined || Number.isNaN(at.getTime())) throw foreignCursor();
+  return { at, id };
+}
+
+/** Where a page of another order ended: the keys of its last row. */
+export function encodeKeys(keys: readonly string[]): string {
+  return Buffer.from(JSON.stringify(keys)).toString('base64url');
+}
+
+export function decodeKeys(cursor: string, count: number): string[] {
   try {
-    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
-    if (Array.isArray(parts) && typeof parts[0] === 'string' && typeof parts[1] === 'string') {
-      const at = new Date(parts[0]);
-      if (!Number.isNaN(at.getTime()) && !parts[1].includes('\0')) return { at, id: parts[1] };
-    }
+    const keys: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
+    const isKeys = Array.isArray(keys) && keys.length === count;
+    if (isKeys && keys.every((key): key is string => typeof key === 'string' && !key.includes('\0'))) return keys;
   } catch {
     // falls through to the refusal below
   }
-  throw new TownError('INVALID_INPUT', 'the cursor is not one that a list answered', {
+  throw foreignCursor();
+}
+
+export function foreignCursor(): TownError {
+  return new TownError('INVALID_INPUT', 'the cursor is not one that this list answered', {
     hint: 'repeat the list without a cursor',
   });
 }

@@ -14,8 +14,11 @@ import { hookReads } from './hooks';
 import { leaseCommands } from './leases';
 import { moleculeReads } from './molecules';
 import { outboxCommands } from './outbox';
+import { progressCommands } from './progress';
+import { readyReads } from './ready';
 import { receiptCommands } from './receipts';
 import { recipeCommands } from './recipes';
+import { remarkCommands } from './remarks';
 import { retentionCommands } from './retention';
 import { rigCommands } from './rigs';
 import { sessionCommands } from './sessions';
@@ -38,6 +41,9 @@ export function createLedger(options: LedgerOptions): Ledger {
   const ledger: Ledger = {
     ...rigCommands(store),
     ...taskCommands(store),
+    ...progressCommands(store),
+    ...remarkCommands(store),
+    ...readyReads(store),
     ...dependencyCommands(store),
     ...recipeCommands(store),
     ...workCommands(store),

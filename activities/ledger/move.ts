@@ -1,9 +1,10 @@
 import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
-import { runId, type TaskId } from '../../schema/ids';
+import { runId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
 import { canMove, isHeld, movesFrom, type TaskStatus } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
+import { countingOf, holdingsOf, targetOf, transmit, TURNED_PARENTS, WOKEN, type Holding } from './blockage';
 import { record, tell, type Unit } from './command';
 import { MORE, taskView, type TaskRow, type TaskWithMore } from './task-rows';
 
@@ -16,15 +17,22 @@ export interface Move {
   /** Left out: as it is. */
   readonly assigned_agent_id?: string | null;
   readonly molecule_id?: string;
+  /** Of a deferral; every other move ends one. */
+  readonly defer_until?: Date | null;
   readonly payload?: JsonObject;
 }
 
 /**
- * The one place where a task's status changes. The task must be locked, with its dependants when it is or becomes closed.
- * Counts the blockers of dependants, tells a molecule that lost its task to cancel, wakes convoys, records the event.
+ * The one place where a task's status changes. The task must be locked; by `lockForClosing` when it is or becomes closed, for which
+ * `parent` is needed. Counts what waits for it and its parent's children, tells a molecule that lost its task to cancel, wakes convoys, records the event.
  * Answers the task as it is now.
  */
-export async function moveTask(unit: Unit, task: TaskRow, move: Move): Promise<TaskView> {
+export async function moveTask(
+  unit: Unit,
+  task: TaskRow,
+  move: Move,
+  parent: TaskRow | null = null,
+): Promise<TaskView> {
   if (!canMove(task.status, move.to)) {
     const next = movesFrom(task.status);
     throw new TownError('WRONG_STATE', `${task.id} is ${task.status} and cannot become ${move.to}`, {
@@ -38,15 +46,19 @@ export async function moveTask(unit: Unit, task: TaskRow, move: Move): Promise<T
     molecule_id: move.molecule_id ?? task.molecule_id,
     outcome: move.outcome ?? null,
     close_reason: move.reason ?? null,
+    defer_until: move.defer_until?.toISOString() ?? null,
   };
-  const moved = await updateTask(unit, task.id, after, blockersChange(task.status, move.to));
+  const moved = await updateTask(unit, task, after, parent);
   const lostIt = isHeld(task.status) && (!isHeld(move.to) || after.molecule_id !== task.molecule_id);
   if (lostIt) await cancelMolecule(unit, task, move.reason ?? `${task.id} became ${move.to}`);
   record(
     unit,
     move.event,
     { task_id: task.id, rig_id: task.rig_id, agent_id: after.assigned_agent_id, molecule_id: after.molecule_id },
-    { ...changes(task, after), ...move.payload },
+    {
+      ...changes({ ...task, defer_until: task.defer_until?.toISOString() ?? null }, after),
+      ...move.payload,
+    },
   );
   return moved;
 }
@@ -61,46 +73,63 @@ export function changes(before: object, after: JsonObject): { before: JsonObject
   };
 }
 
-/** What the move does to `open_blockers` of the tasks that wait for this one. */
-function blockersChange(from: TaskStatus, to: TaskStatus): -1 | 0 | 1 {
-  if (from !== 'closed' && to === 'closed') return -1;
-  return from === 'closed' && to !== 'closed' ? 1 : 0;
-}
-
 interface MovedColumns {
   readonly status: TaskStatus;
   readonly assigned_agent_id: string | null;
   readonly molecule_id: string | null;
   readonly outcome: string | null;
   readonly close_reason: string | null;
+  readonly defer_until: string | null;
 }
 
 /**
  * One statement, since every round trip counts at hundreds of closes a second. A convoy is also woken when a blocker that is not
  * one of its members makes a member ready.
  */
-async function updateTask(unit: Unit, id: TaskId, after: MovedColumns, change: -1 | 0 | 1): Promise<TaskView> {
-  const { rows } = await sql<TaskWithMore & { wake: string[] }>`
+async function updateTask(unit: Unit, task: TaskRow, after: MovedColumns, parent: TaskRow | null): Promise<TaskView> {
+  const { id } = task;
+  const turn = Number(after.status === 'closed') - Number(task.status === 'closed');
+  const { rows } = await sql<TaskWithMore & { wake: string[]; parents: string[] }>`
     with moved as (
       update tasks set status = ${after.status}, assigned_agent_id = ${after.assigned_agent_id},
         molecule_id = ${after.molecule_id}, outcome = ${after.outcome}, close_reason = ${after.close_reason},
-        updated_at = clock_timestamp(), completed_at = case when ${after.status} = 'closed' then clock_timestamp() end
+        defer_until = ${after.defer_until}::timestamptz, updated_at = clock_timestamp(),
+        completed_at = case when ${after.status} = 'closed' then clock_timestamp() end,
+        started_at = case when ${after.status} = 'in_progress' then coalesce(started_at, clock_timestamp()) else started_at end
       where id = ${id} returning *
-    ), counted as (
-      update tasks set open_blockers = open_blockers + ${change}::int
-      where ${change}::int <> 0
-        and id in (select task_id from task_dependencies where depends_on_id = ${id} and type = 'blocks')
-      returning id, open_blockers
-    )
-    select t.*, ${MORE}, array(
+    ), family as (
+      update tasks set open_children = open_children - ${turn}::int, closed_children = closed_children + ${turn}::int
+      where id = ${turn === 0 ? null : task.parent_id}
+    ), ${countingOf(turnedEdges(task, after, turn, parent))}
+    select t.*, ${MORE}, ${TURNED_PARENTS} as parents, array(
       select distinct c.id from convoy_members m join convoys c on c.id = m.convoy_id
-      where c.status <> 'completed' and m.task_id in (select ${id}::text union all select id from counted where open_blockers = 0)
+      where c.status <> 'completed' and m.task_id in (select ${id}::text union all ${WOKEN})
     ) as wake
     from moved t`.execute(unit.trx);
   const row = rows[0];
   if (row === undefined) throw new Error(`${id} vanished under its lock`);
   for (const convoy of row.wake) unit.wakeConvoys.add(convoy);
+  // A task that is closed although it is blocked holds back its parts no longer.
+  const letsGo = turn !== 0 && task.open_blockers > 0 && task.open_children + task.closed_children > 0;
+  await transmit(unit, letsGo ? [...row.parents, id] : row.parents);
   return taskView(row);
+}
+
+/** What the move may have changed for those who wait: for the task, and for the children of its parent. */
+function turnedEdges(task: TaskRow, after: MovedColumns, turn: number, parent: TaskRow | null): Holding[] {
+  if (turn === 0) return [];
+  const own = { ...targetOf(task), closed: after.status === 'closed', outcome: after.outcome };
+  if (task.parent_id === null) return holdingsOf(task.id, own);
+  if (parent?.id !== task.parent_id) throw new Error(`${task.id} is closed or opened without a lock on its parent`);
+  const above = targetOf(parent);
+  return [
+    ...holdingsOf(task.id, own),
+    ...holdingsOf(parent.id, {
+      ...above,
+      openChildren: above.openChildren - turn,
+      closedChildren: above.closedChildren + turn,
+    }),
+  ];
 }
 
 /** Not when the molecule itself asks, or is known to be over. */

@@ -32,6 +32,13 @@ export const RETENTION: Record<keyof LedgerTables, Retention> = {
   task_dependencies: forever('nothing: part of the task'),
   task_notes: forever('nothing: part of the task'),
   labels: forever('nothing: part of the task'),
+  task_comments: forever('nothing: part of the task'),
+  // A day beyond its end, so that a purge that is late can still squash it.
+  wisps: { days: 1, since: sql`expires_at`, replacedBy: 'a run digest, where one was asked for' },
+  run_digests: forever('nothing: they are what is left of a run'),
+  saved_filters: forever('one row a name'),
+  exports: forever('nothing: sync compares with them; one row an export'),
+  imports: forever('nothing: the next import goes on from them; one row an import'),
   convoys: forever('nothing: part of the work'),
   convoy_members: forever('nothing: part of the convoy'),
   convoy_subscriptions: forever('nothing: part of the convoy'),

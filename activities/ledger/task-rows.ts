@@ -2,11 +2,14 @@ import { sql, type Kysely, type RawBuilder, type Selectable, type Transaction } 
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { TaskId } from '../../schema/ids';
-import type { TaskStatus } from '../../schema/task/status';
+import { BLOCKING_TYPES } from '../../schema/task/dependency';
+import { statusAt, type TaskStatus } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
 
 export type TaskRow = Omit<Selectable<Database['tasks']>, 'status'> & { status: TaskStatus };
 export type TaskWithMore = TaskRow & { labels: string[]; convoy_id: string | null; hook_id: string | null };
+
+const BLOCKING = [...BLOCKING_TYPES];
 
 /** What a view needs beside the columns of `t`. */
 export const MORE = sql`
@@ -17,7 +20,7 @@ export const MORE = sql`
 /** `tail` is the part from `where` on, about the table `tasks`; the order is kept. */
 export async function selectTasks(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<TaskWithMore[]> {
   const { rows } = await sql<TaskWithMore>`
-    select t.*, ${MORE} from (select *, row_number() over () as place from (select * from tasks ${tail}) found) t
+    select t.*, ${MORE} from (select *, row_number() over () as place from (select tasks.* from tasks ${tail}) found) t
     order by t.place`.execute(db);
   return rows;
 }
@@ -37,13 +40,30 @@ export async function lockTask(trx: Transaction<Database>, id: TaskId): Promise<
   return rows[0] ?? noTask(id);
 }
 
-/** The row together with the tasks it blocks, all locked in the order of their ids. @throws NOT_FOUND */
-export async function lockTaskWithDependants(trx: Transaction<Database>, id: TaskId): Promise<TaskRow> {
+/** What a change between closed and not closed touches: see `lockForClosing`. */
+export interface LockedTask {
+  readonly task: TaskRow;
+  readonly parent: TaskRow | null;
+}
+
+/**
+ * The row, its parent, and all that waits for either of the two, locked in the order of their ids. The locks on the task and on its
+ * parent are what counts: edges to a task are only written under its lock, and children are counted under the lock of their parent.
+ * The others are taken so that two closers meet in the same order. @throws NOT_FOUND
+ */
+export async function lockForClosing(trx: Transaction<Database>, id: TaskId): Promise<LockedTask> {
   const { rows } = await sql<TaskRow>`
     select * from tasks
-    where id = ${id} or id in (select task_id from task_dependencies where depends_on_id = ${id} and type = 'blocks')
+    where id = ${id} or id = (select parent_id from tasks where id = ${id})
+      or id in (select task_id from task_dependencies where depends_on_id = ${id} and type = any(${BLOCKING}::text[]))
+      or id in (select d.task_id from task_dependencies d join tasks t on t.parent_id = d.depends_on_id
+        where t.id = ${id} and d.type = any(${BLOCKING}::text[]))
     order by id for no key update`.execute(trx);
-  return rows.find((row) => row.id === id) ?? noTask(id);
+  const task = rows.find((row) => row.id === id) ?? noTask(id);
+  if (task.parent_id === null) return { task, parent: null };
+  // Moved to another parent between the look and the lock.
+  const parent = rows.find((row) => row.id === task.parent_id) ?? (await lockTask(trx, task.parent_id));
+  return { task, parent };
 }
 
 export function taskView(row: TaskWithMore): TaskView {
@@ -52,7 +72,7 @@ export function taskView(row: TaskWithMore): TaskView {
     title: row.title,
     description: row.description,
     type: row.type,
-    status: row.status,
+    status: statusAt(row, new Date()),
     priority: row.priority,
     rig_id: row.rig_id,
     assigned_agent_id: row.assigned_agent_id,
@@ -61,12 +81,23 @@ export function taskView(row: TaskWithMore): TaskView {
     parent_id: row.parent_id,
     molecule_id: row.molecule_id,
     open_blockers: row.open_blockers,
+    parent_blocked: row.parent_blocked,
     labels: row.labels,
     acceptance: row.acceptance,
+    design: row.design,
+    owner: row.owner,
+    spec_id: row.spec_id,
+    external_ref: row.external_ref,
+    source_system: row.source_system,
+    estimated_minutes: row.estimated_minutes,
+    due_at: row.due_at?.toISOString() ?? null,
+    defer_until: row.defer_until?.toISOString() ?? null,
+    pinned: row.pinned,
     metadata: row.metadata,
     created_by: row.created_by,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
+    started_at: row.started_at?.toISOString() ?? null,
     completed_at: row.completed_at?.toISOString() ?? null,
     outcome: row.outcome,
     close_reason: row.close_reason,

@@ -5,16 +5,22 @@ import { runId, type MoleculeId, type TaskId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
 import type { LeanStep, Ledger, SlingRequest } from '../../schema/ledger';
 import type { MoleculeInput } from '../../schema/runs';
+import { statusAt } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
 import { expectActive } from './agents';
+import { refuseBlocked } from './blockage';
 import { command, record, tell, type Store, type Unit } from './command';
 import { base36Of, sha256Hex } from './digest';
 import * as input from './input';
 import { moveTask } from './move';
 import { checkTask, insertTask } from './new-task';
+import { readyOf, STILL_READY } from './ready';
 import { keepRecipe } from './recipes';
 import { findRig } from './rigs';
 import { lockTask, viewTask, type TaskRow } from './task-rows';
+
+/** Ready tasks that are read beyond those wanted, since others claim at the same time. */
+const CLAIM_SPARE = 50;
 
 type WorkCommands = Pick<Ledger, 'pour' | 'sling' | 'unassignTask' | 'recordHolder' | 'claimReady'>;
 
@@ -72,14 +78,8 @@ export function workCommands(store: Store): WorkCommands {
       const count = input.limit(claim.count, 1);
       return command(store, ask, 'claimReady', claim, async (unit) => {
         await expectActive(unit.trx, claim.agent);
-        const { rows } = await sql<TaskRow>`
-          select * from tasks
-          where status = 'open' and open_blockers = 0 and assigned_agent_id is null and rig_id = ${claim.rig_id}
-            and (defer_until is null or defer_until <= clock_timestamp())
-          order by priority, created_at, id limit ${count}
-          for no key update skip locked`.execute(unit.trx);
         const claimed: TaskView[] = [];
-        for (const task of rows) {
+        for (const task of await lockReady(unit, claim.rig_id, count)) {
           const move = { to: 'in_progress', event: 'task_claimed', assigned_agent_id: claim.agent } as const;
           claimed.push(await moveTask(unit, task, move));
         }
@@ -87,6 +87,22 @@ export function workCommands(store: Store): WorkCommands {
       });
     },
   };
+}
+
+/** Reads ready work and locks what nobody else has locked meanwhile, in its order, until there is enough or no more. */
+async function lockReady(unit: Unit, rig_id: string, count: number): Promise<TaskRow[]> {
+  const locked: TaskRow[] = [];
+  for (let size = count + CLAIM_SPARE, seen = 0; ; size *= 4) {
+    const found = await sql<{ id: string }>`select tasks.id from tasks ${readyOf({ rig_id }, size)}`.execute(unit.trx);
+    const fresh = found.rows.slice(seen).map((row) => row.id);
+    const { rows } = await sql<TaskRow>`
+      select tasks.* from tasks join unnest(${fresh}::text[]) with ordinality as found (found_id, place) on found_id = id
+      where ${STILL_READY} and rig_id = ${rig_id} order by place limit ${count - locked.length}
+      for no key update of tasks skip locked`.execute(unit.trx);
+    locked.push(...rows);
+    if (locked.length >= count || found.rows.length < size) return locked;
+    seen = found.rows.length;
+  }
 }
 
 async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskView; molecule_id: MoleculeId }> {
@@ -146,23 +162,14 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
 /** Open; or in progress when it is taken over, or when the target itself has claimed it. */
 async function refuseUnready(unit: Unit, task: TaskRow, request: SlingRequest): Promise<void> {
   const claimed = task.molecule_id === null && task.assigned_agent_id === request.target.id;
-  if (task.status !== 'open' && !(task.status === 'in_progress' && (request.resume === true || claimed))) {
-    throw new TownError('WRONG_STATE', `${task.id} is ${task.status}: only an open task can be slung`, {
+  const status = statusAt(task, new Date());
+  if (status !== 'open' && !(status === 'in_progress' && (request.resume === true || claimed))) {
+    throw new TownError('WRONG_STATE', `${task.id} is ${status}: only an open task can be slung`, {
       hint: `see: town task show ${task.id}`,
-      details: { status: task.status, assigned_agent_id: task.assigned_agent_id },
+      details: { status, assigned_agent_id: task.assigned_agent_id },
     });
   }
-  if (task.open_blockers === 0) return;
-  const { rows } = await sql<{ id: string }>`
-    select t.id from task_dependencies d join tasks t on t.id = d.depends_on_id
-    where d.task_id = ${task.id} and d.type = 'blocks' and t.status <> 'closed' order by t.id limit 20`.execute(
-    unit.trx,
-  );
-  const blockers = rows.map((row) => row.id);
-  throw new TownError('OPEN_BLOCKERS', `${task.id} waits for ${blockers.join(', ')}`, {
-    hint: 'see: town ready',
-    details: { blockers },
-  });
+  await refuseBlocked(unit.trx, task, 'see: town ready');
 }
 
 /** From the task and how often it was slung; longer when taken. The task must be locked. */

@@ -1,11 +1,20 @@
+import { dependencyVerbs } from './verbs/dependencies';
 import { formulaVerbs } from './verbs/formulas';
+import { readyVerbs } from './verbs/ready';
 import { taskVerbs } from './verbs/tasks';
 import { townVerbs } from './verbs/town';
 import { workVerbs } from './verbs/work';
 import type { Verb } from './verb';
 
 /** Everything that can be asked of a town, once. What starts and stops a town is in cli/commands. */
-export const VERBS: readonly Verb[] = [...taskVerbs, ...formulaVerbs, ...workVerbs, ...townVerbs];
+export const VERBS: readonly Verb[] = [
+  ...taskVerbs,
+  ...dependencyVerbs,
+  ...readyVerbs,
+  ...formulaVerbs,
+  ...workVerbs,
+  ...townVerbs,
+];
 
 const byWords = new Map(VERBS.map((verb) => [verb.words.join(' '), verb]));
 

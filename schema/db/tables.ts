@@ -40,27 +40,151 @@ export interface LedgerTables {
     metadata: JSONColumnType<JsonObject>;
     /** The running or last molecule whose root this is. */
     molecule_id: string | null;
-    /** How many tasks that block it are not closed; kept in the transaction of every edge and close. */
+    /** How many of its edges hold it back (`task_dependencies.holds`); kept in the transaction of every edge and close. */
     open_blockers: Generated<number>;
+    /** An ancestor that is not closed has open blockers; kept in the same transactions, see `activities/ledger/blockage.ts`. */
+    parent_blocked: Generated<boolean>;
     outcome: string | null;
     close_reason: string | null;
+    /** Not ready before; see `isDormant`. */
     defer_until: Time | null;
+    due_at: Time | null;
+    /** A person who answers for it, in free words; who works on it is `assigned_agent_id`. */
+    owner: string | null;
+    design: string | null;
+    /** The document it was specified in. */
+    spec_id: string | null;
+    /** Its name elsewhere, such as `gh-9`; unique within `source_system`. */
+    external_ref: string | null;
+    /** Where it was imported from. */
+    source_system: string | null;
+    estimated_minutes: number | null;
+    /** A mark to be read: never ready, and nothing else. */
+    pinned: Generated<boolean>;
+    /** When it was first in progress. */
+    started_at: Time | null;
     created_by: string;
     created_at: TimeDefault;
     updated_at: TimeDefault;
     completed_at: Time | null;
     /** Next number for a child id. */
     child_count: Generated<number>;
+    /** Tasks whose `parent_id` this is, by whether they are closed. */
+    open_children: Generated<number>;
+    closed_children: Generated<number>;
   };
+  /** One edge an ordered pair. */
   task_dependencies: {
     task_id: string;
     depends_on_id: string;
+    /** See `schema/task/dependency.ts`. */
     type: string;
+    /** `gate` for `waits-for`; otherwise as it was given. */
+    metadata: ColumnType<JsonObject, string | undefined, string>;
+    /** Of `replies-to`. */
+    thread_id: string | null;
+    /** It holds its task back now; kept under the lock of `depends_on_id`. */
+    holds: Generated<boolean>;
     created_by: string;
     created_at: TimeDefault;
   };
   task_notes: { id: Generated<number>; task_id: string; author: string; body: string; created_at: TimeDefault };
+  /** Said about a task, and kept with their ids on import; notes are what its workers leave for the next. */
+  task_comments: { id: Generated<string>; task_id: string; author: string; body: string; created_at: TimeDefault };
   labels: { task_id: string; label: string };
+  /** Short-lived tasks: nothing of them is in `tasks`, events, audit or exports. Gone after `expires_at`. */
+  wisps: {
+    id: string;
+    digest: string;
+    rig_id: string | null;
+    /** Decides the time to live: heartbeat, ping, patrol, gc_report, recovery, error, escalation, or null. */
+    wisp_type: string | null;
+    title: string;
+    description: string;
+    type: string;
+    status: string;
+    priority: number;
+    assigned_agent_id: string | null;
+    owner: string | null;
+    /** A wisp or a task. */
+    parent_id: string | null;
+    acceptance: string | null;
+    design: string | null;
+    metadata: JSONColumnType<JsonObject>;
+    labels: ColumnType<string[], readonly string[] | undefined, readonly string[]>;
+    /** Wisps or tasks that block it; few, and only looked at when it is asked for. */
+    depends_on: ColumnType<string[], readonly string[] | undefined, readonly string[]>;
+    molecule_id: string | null;
+    outcome: string | null;
+    close_reason: string | null;
+    defer_until: Time | null;
+    due_at: Time | null;
+    created_by: string;
+    created_at: TimeDefault;
+    updated_at: TimeDefault;
+    started_at: Time | null;
+    completed_at: Time | null;
+    expires_at: Time;
+    child_count: Generated<number>;
+  };
+  /** What is left of a short-lived run when it was squashed. */
+  run_digests: {
+    id: string;
+    molecule_id: string | null;
+    /** The task or wisp it was about. */
+    root_id: string | null;
+    rig_id: string | null;
+    formula: string | null;
+    title: string;
+    summary: string;
+    outcome: string | null;
+    steps_total: number;
+    steps_closed: number;
+    /** Ids of the wisps that went into it. */
+    squashed: JSONColumnType<string[]>;
+    /** Further figures and outcomes by step. */
+    content: JSONColumnType<JsonObject>;
+    started_at: Time | null;
+    ended_at: Time | null;
+    created_by: string;
+    created_at: TimeDefault;
+  };
+  /** Filters and orders of `list` under a name. */
+  saved_filters: {
+    name: string;
+    filter: JSONColumnType<JsonObject>;
+    created_by: string;
+    created_at: TimeDefault;
+    updated_at: TimeDefault;
+  };
+  /** Copies that were written: what `sync` compares with. */
+  exports: {
+    id: Generated<number>;
+    /** Null: of all rigs. */
+    rig_id: string | null;
+    path: string;
+    /** sha256 hex of the content. */
+    digest: string;
+    tasks: number;
+    edges: number;
+    signed_by: string | null;
+    created_by: string;
+    created_at: TimeDefault;
+  };
+  /** What was read in, and how far: a source that pages goes on after `cursor`. */
+  imports: {
+    id: Generated<number>;
+    source_system: string;
+    /** File, folder or repository. */
+    source: string;
+    digest: string | null;
+    cursor: string | null;
+    created: number;
+    updated: number;
+    unchanged: number;
+    created_by: string;
+    created_at: TimeDefault;
+  };
   convoys: {
     id: string;
     name: string;

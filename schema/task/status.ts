@@ -1,4 +1,7 @@
-/** How far a task is. "Blocked" is derived from `open_blockers`, never stored. */
+/**
+ * How far a task is. "Blocked" is derived from `open_blockers` and `parent_blocked`, never stored. A deferral with a date ends by
+ * itself: from then on the task counts as open, see `statusAt`.
+ */
 export type TaskStatus =
   'open' | 'in_progress' | 'impl_complete' | 'merge_ready' | 'merged' | 'merge_conflict' | 'closed' | 'deferred';
 
@@ -15,7 +18,7 @@ const MOVES = {
   merge_conflict: ['open', 'in_progress', 'merge_ready', 'closed'],
   merged: ['closed'],
   closed: ['open'],
-  deferred: ['open', 'closed'],
+  deferred: ['open', 'in_progress', 'closed'],
 } as const satisfies Record<TaskStatus, readonly TaskStatus[]>;
 
 export const TASK_STATUSES = Object.keys(MOVES) as readonly TaskStatus[];
@@ -77,6 +80,34 @@ export function isTaskStatus(word: string): word is TaskStatus {
 export function isOutcome(word: string): word is TaskOutcome {
   return (OUTCOMES as readonly string[]).includes(word);
 }
+
+/** Put off until later. A deferral without a date lasts until somebody ends it. */
+export function isDormant(
+  task: { readonly status: TaskStatus; readonly defer_until: Date | null },
+  now: Date,
+): boolean {
+  if (task.defer_until === null) return task.status === 'deferred';
+  return (task.status === 'deferred' || task.status === 'open') && task.defer_until > now;
+}
+
+/** The status that callers see: what was deferred until a time that has come is open, although no row has changed. */
+export function statusAt(
+  task: { readonly status: TaskStatus; readonly defer_until: Date | null },
+  now: Date,
+): TaskStatus {
+  return task.status === 'deferred' && !isDormant(task, now) ? 'open' : task.status;
+}
+
+/** These say that the work was done, which a task that is still blocked cannot be. */
+export function isSuccess(outcome: TaskOutcome): boolean {
+  return outcome === 'done' || outcome === 'merged';
+}
+
+/**
+ * Types that are records rather than work: left out of ready unless asked for by name. The root of a poured formula (`molecule`) is
+ * work: it is what is slung.
+ */
+export const RECORD_TYPES = ['merge-request', 'gate', 'message', 'agent', 'role', 'rig', 'event'] as const;
 
 /** Somebody holds the work: it has left the open list and has not ended. */
 export function isHeld(status: TaskStatus): boolean {

@@ -1,9 +1,11 @@
 import { parseTaskId } from '../../../schema/ids';
-import type { DependencyType, Outcome, TaskFilter, TaskInput, TaskPatch } from '../../../schema/ledger';
-import type { TaskDetail, TaskView } from '../../../schema/views';
-import { facts, printable, table } from '../print';
-import { defineVerb, type Verb, type VerbAnswer } from '../verb';
+import type { Outcome, TaskFields, TaskFilter, TaskInput, TaskPatch, TaskSort } from '../../../schema/ledger';
+import { TASK_SORTS } from '../../../schema/ledger';
+import type { TaskDetail } from '../../../schema/views';
+import { facts, printable } from '../print';
+import { defineVerb, type Verb } from '../verb';
 import { given, more, readMetadata } from './shared';
+import { CONDITION_FLAGS, LIMIT, noneOr, readConditions, tableOfTasks } from './task-conditions';
 
 const OUTCOMES = [
   'done',
@@ -14,9 +16,44 @@ const OUTCOMES = [
   'deferred',
   'escalated',
 ] as const satisfies readonly Outcome[];
-const DEPENDENCIES = ['blocks', 'parent-child', 'tracks', 'related'] as const satisfies readonly DependencyType[];
 const priority = { kind: 'number', min: 0, max: 4, summary: '0 (most urgent) to 4' } as const;
-const limit = { kind: 'number', min: 1, max: 1000, summary: 'at most this many' } as const;
+
+/** Fields that `create` and `update` share. */
+const FIELD_FLAGS = {
+  acceptance: { kind: 'text', summary: 'when it counts as done' },
+  design: { kind: 'text', summary: 'how it is to be done' },
+  owner: { kind: 'text', summary: 'who answers for it; none: nobody' },
+  spec: { kind: 'text', summary: 'document that specifies it' },
+  'external-ref': { kind: 'text', summary: 'its name elsewhere, such as gh-9; none: no name' },
+  source: { kind: 'text', summary: 'system in which it has that name' },
+  estimate: { kind: 'number', min: 0, max: 10_000_000, summary: 'minutes it may take' },
+  due: { kind: 'text', summary: 'when it is due, as 2026-05-01 or 2026-05-01T15:00:00Z; none: no date' },
+} as const;
+
+interface FieldValues {
+  readonly acceptance: string | undefined;
+  readonly design: string | undefined;
+  readonly owner: string | undefined;
+  readonly spec: string | undefined;
+  readonly 'external-ref': string | undefined;
+  readonly source: string | undefined;
+  readonly estimate: number | undefined;
+  readonly due: string | undefined;
+}
+
+function readFields(flags: FieldValues): TaskFields {
+  const nullable = (value: string | undefined) => (value === undefined || value === '' ? undefined : noneOr(value));
+  return given({
+    acceptance: flags.acceptance,
+    design: flags.design,
+    owner: nullable(flags.owner),
+    spec_id: nullable(flags.spec),
+    external_ref: nullable(flags['external-ref']),
+    source_system: nullable(flags.source),
+    estimated_minutes: flags.estimate,
+    due_at: nullable(flags.due),
+  });
+}
 
 export const taskVerbs: readonly Verb[] = [
   defineVerb({
@@ -30,7 +67,9 @@ export const taskVerbs: readonly Verb[] = [
       priority,
       parent: { kind: 'text', summary: 'task it is a part of' },
       label: { kind: 'list', summary: 'label; may be repeated' },
-      acceptance: { kind: 'text', summary: 'when it counts as done' },
+      ...FIELD_FLAGS,
+      pinned: { kind: 'switch', summary: 'a mark to be read: never ready' },
+      defer: { kind: 'text', summary: 'not ready before this time' },
       needs: { kind: 'list', summary: 'task that blocks it; may be repeated' },
       convoy: { kind: 'text', summary: 'convoy it joins' },
       metadata: { kind: 'json', summary: 'further fields as a JSON object' },
@@ -48,10 +87,12 @@ export const taskVerbs: readonly Verb[] = [
           priority: flags.priority,
           rig_id: flags.rig,
           parent_id: flags.parent && parseTaskId(flags.parent),
-          acceptance: flags.acceptance,
           convoy_id: flags.convoy,
           metadata: readMetadata(flags.metadata),
+          defer_until: flags.defer,
         }),
+        ...readFields(flags),
+        ...(flags.pinned ? { pinned: true } : {}),
         ...(flags.label.length === 0 ? {} : { labels: flags.label }),
         ...(flags.needs.length === 0 ? {} : { depends_on: flags.needs.map(parseTaskId) }),
       };
@@ -75,33 +116,41 @@ export const taskVerbs: readonly Verb[] = [
     summary: 'list tasks',
     args: {},
     flags: {
-      rig: { kind: 'text', summary: 'of this rig' },
+      ...CONDITION_FLAGS,
       status: { kind: 'list', summary: 'with this status; may be repeated' },
-      type: { kind: 'text', summary: 'of this type' },
-      label: { kind: 'text', summary: 'with this label' },
-      assignee: { kind: 'text', summary: 'of this agent' },
-      convoy: { kind: 'text', summary: 'of this convoy' },
-      parent: { kind: 'text', summary: 'parts of this task' },
-      limit,
+      assignee: { kind: 'text', summary: "of this agent; none: nobody's" },
+      'closed-after': { kind: 'text', summary: 'closed after this time' },
+      'closed-before': { kind: 'text', summary: 'closed before this time' },
+      overdue: { kind: 'switch', summary: 'due and not closed' },
+      deferred: { kind: 'switch', summary: 'put off until later' },
+      pinned: { kind: 'switch', summary: 'pinned' },
+      blocked: { kind: 'switch', summary: 'held back by a dependency' },
+      sort: { kind: 'text', choices: TASK_SORTS, summary: 'created when absent' },
+      reverse: { kind: 'switch', summary: 'the other way round' },
+      limit: LIMIT,
       cursor: { kind: 'text', summary: 'where the page before ended' },
     },
     examples: ['town task list --rig acme --status open', 'town task list --json --limit 200'],
     async run(town, { flags }) {
       const filter: TaskFilter = {
+        ...readConditions(flags),
         ...given({
-          rig_id: flags.rig,
-          type: flags.type,
-          label: flags.label,
-          assigned_agent_id: flags.assignee,
-          convoy_id: flags.convoy,
-          parent_id: flags.parent,
+          closed_after: flags['closed-after'],
+          closed_before: flags['closed-before'],
+          sort: flags.sort as TaskSort | undefined, // one of the choices
           limit: flags.limit,
           cursor: flags.cursor,
         }),
+        ...(flags.assignee === undefined ? {} : { assigned_agent_id: noneOr(flags.assignee) }),
+        ...(flags.overdue ? { overdue: true } : {}),
+        ...(flags.deferred ? { deferred: true } : {}),
+        ...(flags.pinned ? { pinned: true } : {}),
+        ...(flags.blocked ? { blocked: true } : {}),
+        ...(flags.reverse ? { reverse: true } : {}),
         ...(flags.status.length === 0 ? {} : { status: flags.status }),
       };
       const { items, next_cursor } = await town.listTasks(filter);
-      return { ...listTasks(items, 'no tasks'), ...more(next_cursor) };
+      return { ...tableOfTasks(items, 'no tasks'), ...more(next_cursor) };
     },
   }),
   defineVerb({
@@ -114,7 +163,10 @@ export const taskVerbs: readonly Verb[] = [
       type: { kind: 'text', summary: 'new type' },
       priority,
       status: { kind: 'text', summary: 'new status; closing has its own verb' },
-      acceptance: { kind: 'text', summary: 'when it counts as done' },
+      ...FIELD_FLAGS,
+      pin: { kind: 'switch', summary: 'make it a mark to be read: never ready' },
+      unpin: { kind: 'switch', summary: 'make it work again' },
+      'set-metadata': { kind: 'json', summary: 'keys to set as a JSON object; null takes one away' },
       'add-label': { kind: 'list', summary: 'label to add; may be repeated' },
       'remove-label': { kind: 'list', summary: 'label to take away; may be repeated' },
       note: { kind: 'text', summary: 'note to add' },
@@ -128,9 +180,11 @@ export const taskVerbs: readonly Verb[] = [
           type: flags.type,
           priority: flags.priority,
           status: flags.status,
-          acceptance: flags.acceptance,
           note: flags.note,
+          set_metadata: readMetadata(flags['set-metadata']),
         }),
+        ...readFields(flags),
+        ...(flags.pin || flags.unpin ? { pinned: flags.pin } : {}),
         ...(flags['add-label'].length === 0 ? {} : { add_labels: flags['add-label'] }),
         ...(flags['remove-label'].length === 0 ? {} : { remove_labels: flags['remove-label'] }),
       };
@@ -145,7 +199,7 @@ export const taskVerbs: readonly Verb[] = [
     flags: {
       outcome: { kind: 'text', choices: OUTCOMES, summary: 'how it ended; done when absent' },
       reason: { kind: 'text', summary: 'why' },
-      force: { kind: 'switch', summary: 'close it although it is blocked' },
+      force: { kind: 'switch', summary: 'close it although it is blocked, or parts of it are open' },
     },
     examples: ['town task close acme-k3f9a --reason "fixed by hand"'],
     async run(town, { args, flags, caller }) {
@@ -157,71 +211,7 @@ export const taskVerbs: readonly Verb[] = [
       return { data: task, text: () => `${task.id} closed as ${task.outcome ?? 'done'}\n` };
     },
   }),
-  defineVerb({
-    words: ['dep', 'add'],
-    summary: 'say that a task needs another one',
-    args: {
-      task: { summary: 'the task that waits', required: true },
-      needs: { summary: 'the task it waits for', required: true },
-    },
-    flags: { type: { kind: 'text', choices: DEPENDENCIES, summary: 'blocks when absent' } },
-    examples: ['town dep add acme-k3f9a acme-m20ab'],
-    async run(town, { args, flags, caller }) {
-      const edge = {
-        task_id: parseTaskId(args.task),
-        depends_on_id: parseTaskId(args.needs),
-        type: (flags.type ?? 'blocks') as DependencyType, // one of the choices
-      };
-      await town.addDependency(caller.ask, edge);
-      return { data: edge, text: () => `${edge.task_id} needs ${edge.depends_on_id}\n` };
-    },
-  }),
-  defineVerb({
-    words: ['dep', 'remove'],
-    summary: 'take a dependency away',
-    args: {
-      task: { summary: 'the task that waits', required: true },
-      needs: { summary: 'the task it waits for', required: true },
-    },
-    flags: {},
-    examples: ['town dep remove acme-k3f9a acme-m20ab'],
-    async run(town, { args, caller }) {
-      const edge = { task_id: parseTaskId(args.task), depends_on_id: parseTaskId(args.needs) };
-      await town.removeDependency(caller.ask, edge);
-      return { data: edge, text: () => `${edge.task_id} does not need ${edge.depends_on_id} any more\n` };
-    },
-  }),
-  defineVerb({
-    words: ['ready'],
-    summary: 'list work that can be started now',
-    args: {},
-    flags: {
-      rig: { kind: 'text', summary: 'of this rig' },
-      label: { kind: 'text', summary: 'with this label' },
-      type: { kind: 'text', summary: 'of this type' },
-      limit,
-    },
-    examples: ['town ready --rig acme', 'town ready --json --limit 50'],
-    async run(town, { flags }) {
-      const tasks = await town.readyTasks(
-        given({ rig_id: flags.rig, label: flags.label, type: flags.type, limit: flags.limit }),
-      );
-      return listTasks(tasks, 'nothing is ready');
-    },
-  }),
 ];
-
-function listTasks(tasks: readonly TaskView[], none: string): VerbAnswer {
-  const rows = tasks.map(({ id, status, priority: p, type, assigned_agent_id, title }) => [
-    id,
-    status,
-    `P${p}`,
-    type,
-    assigned_agent_id,
-    title,
-  ]);
-  return { data: tasks, text: (tty) => table(tty, ['task', 'status', 'prio', 'type', 'agent', 'title'], rows, none) };
-}
 
 function describeTask(task: TaskDetail): string {
   const linked = (title: string, edges: TaskDetail['dependencies']) =>
@@ -241,17 +231,27 @@ function describeTask(task: TaskDetail): string {
       convoy: task.convoy_id,
       parent: task.parent_id,
       'open blockers': task.open_blockers,
+      'held back with its parent': task.parent_blocked ? 'yes' : null,
+      owner: task.owner,
+      due: task.due_at,
+      'put off until': task.defer_until,
+      pinned: task.pinned ? 'yes' : null,
+      reference: task.external_ref,
       labels: task.labels.join(', '),
       acceptance: task.acceptance,
       outcome: task.outcome,
       reason: task.close_reason,
+      estimate: task.estimated_minutes === null ? null : `${task.estimated_minutes} min`,
       made: `${task.created_at} by ${task.created_by}`,
       closed: task.completed_at,
     }),
     task.description === '' ? '' : `\n${printable(task.description)}\n`,
+    task.design === null ? '' : `\ndesign:\n${printable(task.design)}\n`,
     linked('\nneeds', task.dependencies),
     linked('\nneeded by', task.dependents),
     task.notes.length === 0 ? '' : '\nnotes:\n',
     ...task.notes.map(({ author, body, created_at }) => `  ${created_at} ${author}: ${printable(body)}\n`),
+    task.comments.length === 0 ? '' : '\ncomments:\n',
+    ...task.comments.map(({ author, body, created_at }) => `  ${created_at} ${author}: ${printable(body)}\n`),
   ].join('');
 }

@@ -130,7 +130,7 @@ test('the sweep deletes what is over and old, and nothing else', async () => {
   await sql`update idempotency_keys set at = now() - interval '8 days' where key = 'old-key'`.execute(town.db);
   await sql`update outbox set delivered_at = now() - interval '8 days' where delivered_at is not null`.execute(town.db);
   const swept = await town.ledger.sweep();
-  expect(swept).toEqual({ idempotency_keys: 1, outbox: 1, sessions: 0, policy_decisions: 0, mail: 0 });
+  expect(swept).toEqual({ idempotency_keys: 1, outbox: 1, sessions: 0, policy_decisions: 0, mail: 0, wisps: 0 });
   expect(await town.ledger.sweep()).toMatchObject({ idempotency_keys: 0, outbox: 0 });
   expect(Object.keys(swept).toSorted()).toEqual(
     Object.keys(RETENTION)
@@ -154,7 +154,7 @@ describe('connection', () => {
     const [one, two] = [createDatabase(empty.url, { max: 2 }), createDatabase(empty.url, { max: 2 })];
     try {
       const ran = await Promise.all([migrateToLatest(one), migrateToLatest(two)]);
-      expect(ran.flat()).toEqual(['0001-town']);
+      expect(ran.flat()).toEqual(['0001-town', '0002-work-graph']);
       expect(await migrateToLatest(one)).toEqual([]);
     } finally {
       await Promise.all([one.destroy(), two.destroy()]);

@@ -1,10 +1,13 @@
 import {
   canMove,
+  isDormant,
   isHeld,
   isOutcome,
+  isSuccess,
   isTaskStatus,
   movesFrom,
   OUTCOMES,
+  statusAt,
   statusOf,
   TASK_STATUSES,
 } from '../../../schema/task/status';
@@ -18,7 +21,7 @@ const EXPECTED = {
   merged: { open: 0, in_progress: 0, impl_complete: 0, merge_ready: 0, merged: 1, merge_conflict: 0, closed: 1, deferred: 0 },
   merge_conflict: { open: 1, in_progress: 1, impl_complete: 0, merge_ready: 1, merged: 0, merge_conflict: 1, closed: 1, deferred: 0 },
   closed: { open: 1, in_progress: 0, impl_complete: 0, merge_ready: 0, merged: 0, merge_conflict: 0, closed: 1, deferred: 0 },
-  deferred: { open: 1, in_progress: 0, impl_complete: 0, merge_ready: 0, merged: 0, merge_conflict: 0, closed: 1, deferred: 1 },
+  deferred: { open: 1, in_progress: 1, impl_complete: 0, merge_ready: 0, merged: 0, merge_conflict: 0, closed: 1, deferred: 1 },
 } as const; // prettier-ignore
 
 describe('task status', () => {
@@ -58,6 +61,26 @@ describe('task status', () => {
       'merge_conflict',
       'merged',
     ]);
+  });
+
+  const [past, now, later] = [new Date(1_000), new Date(2_000), new Date(3_000)];
+  test.each([
+    ['open', null, false, 'open'],
+    ['open', past, false, 'open'],
+    ['open', later, true, 'open'],
+    ['deferred', null, true, 'deferred'],
+    ['deferred', past, false, 'open'],
+    ['deferred', now, false, 'open'],
+    ['deferred', later, true, 'deferred'],
+    ['in_progress', later, false, 'in_progress'],
+    ['closed', null, false, 'closed'],
+  ] as const)('%s until %s: dormant %s, seen as %s', (status, defer_until, dormant, seen) => {
+    expect(isDormant({ status, defer_until }, now)).toBe(dormant);
+    expect(statusAt({ status, defer_until }, now)).toBe(seen);
+  });
+
+  test('done and merged say that the work was done', () => {
+    expect(OUTCOMES.filter(isSuccess)).toEqual(['done', 'merged']);
   });
 
   test('knows the outcomes', () => {

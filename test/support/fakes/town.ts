@@ -63,7 +63,7 @@ export function fakeTown(): FakeTown {
       if (ask.key !== undefined) keys.set(ask.key, task);
       return Promise.resolve(task);
     },
-    getTask: async (id) => ({ ...find(id), dependencies: [], dependents: [], notes: [] }),
+    getTask: async (id) => ({ ...find(id), dependencies: [], dependents: [], notes: [], comments: [] }),
     listTasks: () => Promise.resolve({ items: tasks, next_cursor: null }),
     readyTasks: ({ limit = 50 }) => Promise.resolve(tasks.filter(({ status }) => status === 'open').slice(0, limit)),
     closeTask: async (ask, id, { outcome }) => {
@@ -162,6 +162,17 @@ function taskOf(id: string, input: TaskInput): TaskView {
     parent_id: null,
     molecule_id: null,
     open_blockers: 0,
+    parent_blocked: false,
+    design: null,
+    owner: null,
+    spec_id: null,
+    external_ref: null,
+    source_system: null,
+    estimated_minutes: null,
+    due_at: null,
+    defer_until: null,
+    pinned: false,
+    started_at: null,
     labels: [...(input.labels ?? [])],
     acceptance: null,
     metadata: {},
