@@ -59,7 +59,7 @@ export function readyOf(filter: ReadyFilter, size: number): RawBuilder<unknown> 
     sql`status = 'open' and defer_until is null`,
     ...(filter.include_deferred === true
       ? [dated, sql`defer_until is null and status = 'deferred'`]
-      : [sql`${dated} and defer_until <= clock_timestamp()`]),
+      : [sql`${dated} and defer_until <= statement_timestamp()`]),
   ];
   const branches = slicesOf(filter.sort ?? 'priority').flatMap(({ rank, where, order }) =>
     deferrals.map(
@@ -96,9 +96,10 @@ function slicesOf(sort: NonNullable<ReadyFilter['sort']>): readonly Slice[] {
   }
 }
 
-/** A part of what is put off is put off with it, one level deep. */
-const NOT_BELOW_DORMANT = sql`(parent_id is null or not exists (select 1 from tasks above where above.id = tasks.parent_id
-  and above.status in ('open', 'deferred') and coalesce(above.defer_until > clock_timestamp(), above.status = 'deferred')))`;
+/** A part of what is put off is put off with it, one level deep. A value rather than `exists`, which the planner turns into a read of all. */
+const NOT_BELOW_DORMANT = sql`(parent_id is null or not coalesce((
+  select above.status in ('open', 'deferred') and coalesce(above.defer_until > statement_timestamp(), above.status = 'deferred')
+  from tasks above where above.id = tasks.parent_id), false))`;
 
 function isRecordType(type: string | undefined): boolean {
   return (RECORD_TYPES as readonly (string | undefined)[]).includes(type);

@@ -5,7 +5,7 @@ import { statusOf, TASK_STATUSES, type TaskStatus } from '../../schema/task/stat
 import * as input from './input';
 
 /** What callers see as the status, see `statusAt`. */
-const STATUS = sql`(case when status = 'deferred' and defer_until <= clock_timestamp() then 'open' else status end)`;
+const STATUS = sql`(case when status = 'deferred' and defer_until <= statement_timestamp() then 'open' else status end)`;
 
 type Conditions = RawBuilder<unknown>[];
 
@@ -17,7 +17,7 @@ export function conditionsOf(filter: TaskFilter): Conditions {
     all.push(sql`assigned_agent_id is not distinct from ${filter.assigned_agent_id}`);
   within(all, sql`completed_at`, 'closed', filter.closed_after, filter.closed_before);
   if (filter.overdue !== undefined) {
-    all.push(is(filter.overdue, sql`coalesce(due_at < clock_timestamp() and status <> 'closed', false)`));
+    all.push(is(filter.overdue, sql`coalesce(due_at < statement_timestamp() and status <> 'closed', false)`));
   }
   if (filter.deferred !== undefined) all.push(is(filter.deferred, DORMANT));
   if (filter.pinned !== undefined) all.push(is(filter.pinned, sql`pinned`));
@@ -29,7 +29,7 @@ export function conditionsOf(filter: TaskFilter): Conditions {
 
 /** See `isDormant`; never null. */
 export const DORMANT = sql`(status in ('open', 'deferred') and
-  coalesce(defer_until > clock_timestamp(), status = 'deferred'))`;
+  coalesce(defer_until > statement_timestamp(), status = 'deferred'))`;
 
 /** What `list`, `ready` and `blocked` have in common. */
 export function sharedConditions(filter: TaskConditions): Conditions {

@@ -381,7 +381,7 @@ describe('filters and orders', () => {
   );
 
   test('ready by priority, by age, and new ones first', async () => {
-    const [old, young, urgent] = [
+    const [old, young] = [
       await make('old', { type: 'order', priority: 0 }),
       await make('young', { type: 'order', priority: 2 }),
       await make('urgent', { type: 'order', priority: 1 }),
@@ -465,15 +465,15 @@ describe('ready', () => {
           } else if (act.kind === 'claim') {
             if (await did(town.ledger.claimTask(person, id, { agent: AGENT, force: true })))
               Object.assign(task, { held: true, deferred: 'no' });
-          } else if (act.kind === 'undefer') {
-            await town.ledger.undeferTask(person, id);
-            task.deferred = 'no';
           } else if (act.kind === 'defer') {
             if (await did(town.ledger.deferTask(person, id, { until: act.until })))
               Object.assign(task, { held: false, deferred: act.until === '2020-01-01' ? 'over' : 'yes' });
-          } else {
+          } else if (act.kind === 'pin') {
             await town.ledger.updateTask(person, id, { pinned: act.pinned });
             task.pinned = act.pinned;
+          } else {
+            await town.ledger.undeferTask(person, id);
+            task.deferred = 'no';
           }
         }
         const blockers = (n: number) =>
