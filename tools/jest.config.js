@@ -26,7 +26,7 @@ module.exports = {
     {
       ...common,
       displayName: 'integration',
-      testMatch: ['<rootDir>/test/{workflows,activities,workers,cli,replay,e2e,policies}/**/*.test.ts'],
+      testMatch: ['<rootDir>/test/{workflows,activities,workers,cli,conformance,replay,e2e,policies}/**/*.test.ts'],
       testPathIgnorePatterns: ['\\.unit\\.test\\.ts$'],
       globalSetup: '<rootDir>/test/support/global-setup.ts',
       globalTeardown: '<rootDir>/test/support/global-teardown.ts',

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttpApp, readApiToken } from '../../cli/server/http';
-import { eventOf, fakeTown } from '../support/fakes/town';
+import { TownError } from '../../schema/errors';
+import { fakeTown } from '../support/fakes/town';
 
 const town = fakeTown();
 const app = createHttpApp({ town: town.client, token: 'secret-token', user: 'ann', pollMs: 5 });
@@ -27,12 +28,19 @@ it('refuses another Host', async () => {
 });
 
 it('lists and shows convoys, makes one', async () => {
-  expect(await (await call('GET', '/api/convoys?limit=1')).json()).toMatchObject({
-    items: [{ id: 'hq-cv-1' }],
-    next_cursor: 'next',
+  const { id } = (await (await call('POST', '/api/work-items', { title: 'Member' })).json()) as { id: string };
+  const made = await call('POST', '/api/convoys', { name: 'first', tasks: [id] });
+  expect(made.status).toBe(201);
+  const first = (await made.json()) as { id: string };
+  expect((await call('POST', '/api/convoys', { name: 'second', tasks: [id] })).status).toBe(201);
+  const page = (await (await call('GET', '/api/convoys?limit=1')).json()) as { next_cursor: string };
+  expect(page).toMatchObject({ items: [{ name: 'second' }], next_cursor: expect.any(String) as string });
+  expect(await (await call('GET', `/api/convoys?limit=1&cursor=${page.next_cursor}`)).json()).toMatchObject({
+    items: [{ id: first.id }],
+    next_cursor: null,
   });
-  expect(await (await call('GET', '/api/convoys/hq-cv-9')).json()).toMatchObject({ id: 'hq-cv-9' });
-  expect((await call('POST', '/api/convoys', { name: 'r', tasks: ['hq-00001'] })).status).toBe(201);
+  expect(await (await call('GET', `/api/convoys/${first.id}`)).json()).toMatchObject({ name: 'first', total: 1 });
+  expect((await call('GET', '/api/convoys/cv-none')).status).toBe(404);
 });
 
 it('makes, slings and closes a task; the same key makes it once', async () => {
@@ -45,10 +53,26 @@ it('makes, slings and closes a task; the same key makes it once', async () => {
   expect(town.asks.at(-1)).toEqual({ actor: 'person:ann', key: 'k' });
   const slung = await call('POST', '/api/hooks/acme%2Fpolecats%2Famber/sling', { task_id: id });
   expect(await slung.json()).toMatchObject({ target: 'acme/polecats/amber', decision_id: 'd1' });
-  expect((await call('POST', '/api/hooks/locked/sling', { task_id: id })).status).toBe(403);
+  expect((await call('POST', '/api/hooks/nowhere/sling', { task_id: id })).status).toBe(404);
   expect(await (await call('POST', `/api/work-items/${id}/done`, { outcome: 'done' })).json()).toMatchObject({
     status: 'closed',
   });
+});
+
+it('answers what the policy denies as forbidden, with the reasons', async () => {
+  const denied = new TownError('POLICY_DENIED', 'the rig is closed', { details: { reasons: ['closed'] } });
+  const closed = createHttpApp({
+    town: { ...town.client, sling: () => Promise.reject(denied) },
+    token: 'secret-token',
+    user: 'ann',
+  });
+  const answer = await closed.request('http://127.0.0.1:1/api/hooks/acme/sling', {
+    method: 'POST',
+    headers: { authorization: 'Bearer secret-token', 'content-type': 'application/json' },
+    body: JSON.stringify({ task_id: 'hq-00001' }),
+  });
+  expect(answer.status).toBe(403);
+  expect(await answer.json()).toMatchObject({ code: 'POLICY_DENIED', details: { reasons: ['closed'] } });
 });
 
 it('pages hooks by address', async () => {
@@ -80,15 +104,23 @@ it.each([
 });
 
 it('lists events, and streams them as they come', async () => {
-  town.events.push(eventOf(1), eventOf(2));
-  expect(await (await call('GET', '/api/events?after=1')).json()).toMatchObject({ items: [{ seq: 2 }] });
-  const stream = await call('GET', '/api/events', undefined, { accept: 'text/event-stream', 'last-event-id': '1' });
+  const make = (title: string) => call('POST', '/api/work-items', { title });
+  const { items: before } = (await (await call('GET', '/api/events?limit=200')).json()) as { items: unknown[] };
+  const seen = before.length;
+  await make('One');
+  expect(await (await call('GET', `/api/events?after=${seen}`)).json()).toMatchObject({
+    items: [{ seq: seen + 1, type: 'task_created' }],
+  });
+  const stream = await call('GET', '/api/events', undefined, {
+    accept: 'text/event-stream',
+    'last-event-id': String(seen),
+  });
   expect(stream.headers.get('content-type')).toContain('text/event-stream');
   const reader = stream.body!.getReader();
   const read = async (): Promise<string> => new TextDecoder().decode((await reader.read()).value as Uint8Array);
-  expect(await read()).toContain('id: 2');
-  town.events.push(eventOf(3));
-  expect(await read()).toContain('id: 3');
+  expect(await read()).toContain(`id: ${seen + 1}`);
+  await make('Two');
+  expect(await read()).toContain(`id: ${seen + 2}`);
   await reader.cancel();
 });
 

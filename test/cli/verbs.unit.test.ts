@@ -9,7 +9,8 @@ import { parseVerb } from '../../cli/server/verb';
 import { findVerb, VERBS } from '../../cli/server/verbs';
 import { createFormulaShelf } from '../../cli/client/formulas';
 import type { KeyedRequest } from '../../cli/ask';
-import { fakeTown, step, TOKEN } from '../support/fakes/town';
+import { OLD_TOKEN, TOKEN } from '../support/fakes/desk';
+import { fakeTown, step } from '../support/fakes/town';
 
 function request(argv: readonly string[], extra: Partial<KeyedRequest> = {}): KeyedRequest {
   return { v: 1, id: 7, argv, cwd: '/', tty: false, user: 'ann', ...extra };
@@ -88,11 +89,13 @@ describe('answers', () => {
   });
 
   it('gives each kind of refusal its exit code, and its body as JSON when JSON was asked for', async () => {
-    const { ask } = asking();
+    const { ask, town } = asking();
     await ask(['task', 'create', 'One']);
     expect((await ask(['task', 'show', 'hq-zzzzz'])).code).toBe(3);
-    expect((await ask(['ready'], { token: 'old' })).code).toBe(4);
-    expect((await ask(['sling', 'hq-00001', 'locked'])).code).toBe(5);
+    expect((await ask(['ready'], { token: OLD_TOKEN })).code).toBe(4);
+    expect((await ask(['sling', 'hq-00001', 'acme/polecats/basil'], { token: TOKEN })).code).toBe(5);
+    expect((await ask(['audit', 'verify'])).code).toBe(0);
+    town.forge();
     expect((await ask(['audit', 'verify'])).code).toBe(1);
     const refused = await ask(['task', 'show', 'hq-zzzzz', '--json']);
     expect(JSON.parse(refused.stderr)).toMatchObject({ exit: 3, error: { code: 'NOT_FOUND' } });

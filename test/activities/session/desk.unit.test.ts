@@ -11,10 +11,12 @@ import type { Runtime } from '../../../schema/ledger';
 import type { PerformStep } from '../../../schema/runs';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
 import { createFakeLedger, type FakeLedger } from '../../support/fakes/ledger';
+import { createFakeStepStates } from '../../support/fakes/step-states';
 import { makeGitRig } from '../../support/git-rig';
 
 const AGENT = 'acme/polecats/amber';
 const SLEEPER: Runtime = { preset: 'command', command: ['sh', '-c', 'echo "$TOWN_TOKEN" > token; exec sleep 600'] };
+const MOLECULES = { 'mol-1': ['one', 'two'], 'mol-2': ['one'] };
 const { root, rig, git } = makeGitRig();
 const hosts: Host[] = [];
 let towns = 0;
@@ -22,8 +24,7 @@ let towns = 0;
 interface Host {
   desk: Desk;
   sessions: Sessions;
-  states: Map<string, StepState>;
-  project(step: string, state: Partial<StepState>): void;
+  project(step: string, state: Partial<StepState>, molecule_id?: string): void;
   /** What the projection will say of the step once its receipt is written. */
   followClose(step: string, state: Partial<StepState>): void;
   lines: string[];
@@ -33,8 +34,7 @@ interface Host {
 function host(ledger: FakeLedger, folder: string): Host {
   const worktrees = createWorktrees({ root: join(folder, 'trees') });
   const lines: string[] = [];
-  const states = new Map<string, StepState>();
-  const listeners = new Set<(ids: readonly string[]) => void>();
+  const states = createFakeStepStates();
   const log = (line: string) => void lines.push(line);
   const sessions = createSessions({
     ledger,
@@ -53,13 +53,7 @@ function host(ledger: FakeLedger, folder: string): Host {
     ledger,
     sessions,
     worktrees,
-    states: {
-      read: async (_molecule, step) => states.get(step) ?? null,
-      onChange: (listener) => {
-        listeners.add(listener);
-        return () => listeners.delete(listener);
-      },
-    },
+    states,
     tokens: createAttemptTokens(join(folder, 'tokens'), log),
     held: () => [AGENT],
     refreshHeld: async () => undefined,
@@ -76,17 +70,21 @@ function host(ledger: FakeLedger, folder: string): Host {
     // The projection follows the receipt.
     const state = following.get(input.step);
     setTimeout(() => {
-      if (state !== undefined) project(input.step, state);
-      else listeners.forEach((listener) => listener([input.molecule_id]));
+      if (state !== undefined) project(input.step, state, input.molecule_id);
+      else states.touch(input.molecule_id);
     }, 5);
     return written;
   };
-  const project = (step: string, state: Partial<StepState>) => {
-    states.set(step, { molecule_status: 'running', step_status: 'hooked', agent_id: AGENT, outcome: null, ...state });
-    for (const listener of listeners) listener([]);
-  };
+  const project: Host['project'] = (step, state, molecule_id = 'mol-1') =>
+    states.show(molecule_id, step, {
+      molecule_status: 'running',
+      step_status: 'hooked',
+      agent_id: AGENT,
+      outcome: null,
+      ...state,
+    });
   const followClose = (step: string, state: Partial<StepState>) => void following.set(step, state);
-  const made = { desk, sessions, states, project, followClose, lines };
+  const made = { desk, sessions, project, followClose, lines };
   hosts.push(made);
   return made;
 }
@@ -94,7 +92,7 @@ function host(ledger: FakeLedger, folder: string): Host {
 function town(runtime: Runtime = SLEEPER, checks: readonly string[] = []) {
   const folder = join(root, `town-${(towns += 1)}`);
   mkdirSync(folder);
-  const ledger = createFakeLedger({ rigPath: rig, runtime, checks });
+  const ledger = createFakeLedger({ rigPath: rig, runtime, checks, molecules: MOLECULES });
   return { folder, ledger, ...host(ledger, folder) };
 }
 
@@ -305,7 +303,7 @@ test('gives another molecule a session of its own, in its own tree', async () =>
   const next = await callerOf(at);
   expect(next.incarnation).toBe(2);
   expect(next.worktree).not.toBe(caller.worktree);
-  at.project('theirs', { agent_id: 'acme/polecats/basalt' });
+  at.project('theirs', { agent_id: 'acme/polecats/basalt' }, 'mol-9');
   await expect(at.desk.closeStep(next, close({ molecule_id: 'mol-9', step: 'theirs' }))).rejects.toMatchObject({
     code: 'NOT_HOLDER',
   });

@@ -1,7 +1,8 @@
 import { TownError } from '../../../schema/errors';
+import type { MoleculeId } from '../../../schema/ids';
 import type { Ledger, Receipt, Runtime, SessionRow } from '../../../schema/ledger';
 
-/** The part of the ledger that an agent host needs for sessions and closes, in memory, with the real fencing rules. */
+/** The part of the ledger that an agent host needs for sessions and closes. It asks without idempotency keys. */
 export type HostLedger = Pick<
   Ledger,
   | 'currentSession' | 'openSession' | 'recordSpawn' | 'endSession' | 'getAgent' | 'getRig' | 'sessionByToken'
@@ -10,82 +11,124 @@ export type HostLedger = Pick<
 export interface FakeLedger extends HostLedger {
   readonly sessions: SessionRow[];
   readonly receipts: Receipt[];
+  retire(): void;
 }
 
-export function createFakeLedger(world: { rigPath: string; runtime: Runtime; checks?: readonly string[] }): FakeLedger {
+const AGENT = 'acme/polecats/amber';
+const RIG = 'acme';
+const TASK = 'acme-k3f9a';
+const AT = '2026-01-01T00:00:00.000Z';
+
+/** In memory: the rig `acme`, the agent amber, and molecules whose steps each need the one before. Passes test/conformance/host-ledger. */
+export function createFakeLedger(world: {
+  readonly rigPath: string;
+  readonly runtime: Runtime;
+  readonly checks?: readonly string[];
+  readonly molecules: Readonly<Record<MoleculeId, readonly string[]>>;
+}): FakeLedger {
   const sessions: SessionRow[] = [];
   const receipts: Receipt[] = [];
-  const newest = (agent: string) => sessions.findLast((row) => row.agent_id === agent) ?? null;
-  const find = async (molecule_id: string, step: string) =>
-    receipts.find((row) => row.molecule_id === molecule_id && row.step === step) ?? null;
-  const now = '2026-01-01T00:00:00.000Z';
+  let status = 'active';
+  let lastSeen: string | null = null;
+
+  const newest = () => sessions.at(-1) ?? null;
+  const incarnationNow = () => newest()?.incarnation ?? 0;
+  const copy = <Row>(row: Row | null | undefined): Row | null => structuredClone(row ?? null);
+  const receiptOf = (molecule_id: string, step: string) =>
+    copy(receipts.find((row) => row.molecule_id === molecule_id && row.step === step));
+
+  function sessionOf(id: string): SessionRow {
+    const row = sessions.find((one) => one.id === id);
+    if (row === undefined) throw new TownError('NOT_FOUND', `there is no session ${id}`);
+    return row;
+  }
+  function end(row: SessionRow, reason: string, exit_code: number | null): void {
+    if (row.status !== 'ended') Object.assign(row, { status: 'ended', ended_at: AT, end_reason: reason, exit_code });
+  }
+  function expectAgent(id: string): void {
+    if (id !== AGENT) throw new TownError('NOT_FOUND', `there is no agent ${id}`);
+  }
+
   return {
     sessions,
     receipts,
-    async openSession(_ask, opening) {
-      const previous = newest(opening.agent);
-      for (const row of sessions) {
-        if (row.agent_id !== opening.agent || row.status === 'ended') continue;
-        Object.assign(row, { status: 'ended', end_reason: 'revoked' });
-      }
-      const incarnation = (previous?.incarnation ?? 0) + 1;
-      const id = `ses-${sessions.length + 1}-${process.pid}`;
-      const { agent, ...rest } = opening;
+    retire() {
+      status = 'retired';
+    },
+    async openSession(_ask, { agent, ...opening }) {
+      expectAgent(agent);
+      if (status !== 'active') throw new TownError('WRONG_STATE', `${agent} is ${status}`);
+      const previous = copy(newest());
+      for (const row of sessions) end(row, 'revoked', null);
+      const incarnation = incarnationNow() + 1;
+      const id = `ses-${incarnation}-${process.pid}`;
       sessions.push({
-        ...rest, id, agent_id: agent, incarnation, status: 'opening', pid: null, started_at: now,
+        ...opening, id, agent_id: agent, incarnation, status: 'opening', pid: null, started_at: AT,
         ended_at: null, end_reason: null, exit_code: null, boot_id: null, pid_start: null,
       }); // prettier-ignore
       return { session_id: id, incarnation, previous };
     },
     async recordSpawn(id, spawn) {
-      Object.assign(
-        sessions.find((row) => row.id === id)!,
-        spawn,
-        { status: 'running' },
-      );
+      const row = sessionOf(id);
+      if (row.status === 'ended') throw new TownError('STALE_SESSION', `session ${id} has ended`);
+      Object.assign(row, spawn, { status: 'running' });
     },
-    async endSession(_ask, id, end) {
-      const row = sessions.find((one) => one.id === id)!;
-      if (row.status !== 'ended')
-        Object.assign(row, { status: 'ended', end_reason: end.reason, exit_code: end.exit_code });
+    async endSession(_ask, id, { reason, exit_code }) {
+      end(sessionOf(id), reason, exit_code);
     },
     async currentSession(agent) {
-      return sessions.findLast((row) => row.agent_id === agent && row.status !== 'ended') ?? null;
+      return copy(sessions.findLast((row) => row.agent_id === agent && row.status !== 'ended'));
     },
     async sessionByToken(hash) {
-      return sessions.find((row) => row.token_hash === hash) ?? null;
+      return copy(sessions.find((row) => row.token_hash === hash));
     },
     async getAgent(id) {
+      expectAgent(id);
       return {
-        id, role: 'worker', rig_id: 'acme', name: 'amber', status: 'active', incarnation: newest(id)?.incarnation ?? 0,
-        preset: world.runtime.preset, last_seen: null, current: null, host_id: null, runtime: world.runtime,
+        id, role: 'polecat', rig_id: RIG, name: 'amber', status, incarnation: incarnationNow(),
+        preset: world.runtime.preset, last_seen: lastSeen, current: null, host_id: null, runtime: world.runtime,
       }; // prettier-ignore
     },
     async getRig(id) {
+      if (id !== RIG) throw new TownError('NOT_FOUND', `there is no rig ${id}`);
       return {
         id, prefix: id, path: world.rigPath, default_branch: 'main', workers_max: 2, runtime: {},
-        default_formula: null, created_at: now,
+        default_formula: null, created_at: AT,
       }; // prettier-ignore
     },
-    getReceipt: find,
-    async writeReceipt(ask, input) {
-      const { agent, incarnation } = ask.session!;
-      if (newest(agent)?.incarnation !== incarnation)
-        throw new TownError('STALE_SESSION', `${agent} has a later session`);
-      const first = await find(input.molecule_id, input.step);
+    async getReceipt(molecule_id, step) {
+      return receiptOf(molecule_id, step);
+    },
+    async writeReceipt({ session }, input) {
+      if (session === undefined) throw new TownError('FORBIDDEN', 'only the session of an agent may write a receipt');
+      expectAgent(session.agent);
+      if (session.incarnation !== incarnationNow() || status === 'retired')
+        throw new TownError('STALE_SESSION', `${session.agent} has a later session`);
+      const first = receiptOf(input.molecule_id, input.step);
       if (first !== null) return { receipt: first, fresh: false };
-      const receipt = { ...input, agent_id: agent, incarnation, at: now };
+      const receipt = { ...input, agent_id: session.agent, incarnation: session.incarnation, at: AT };
       receipts.push(receipt);
-      return { receipt, fresh: true };
+      return { receipt: structuredClone(receipt), fresh: true };
     },
     async brief(molecule_id, step) {
+      const steps = world.molecules[molecule_id] ?? [];
+      const place = steps.indexOf(step);
+      if (place === -1) throw new TownError('NOT_FOUND', `there is no step ${step} of a molecule ${molecule_id}`);
+      const needs = steps.slice(Math.max(0, place - 1), place).map((need) => {
+        const { outcome = null, note = null, commit_id = null, agent_id = null } = receiptOf(molecule_id, need) ?? {};
+        return { step: need, outcome, note, commit_id, agent_id };
+      });
       return {
-        molecule_id, step, step_id: `acme-k3f9a.${step}`, attempt: 1, dispatch: 1, title: step, instructions: '',
-        acceptance: null, checks: [...(world.checks ?? [])], task_id: 'acme-k3f9a', task_title: null, task_description: null,
-        formula: 'f', rig_id: 'acme', worktree: null, branch: null, steps_total: 2, steps_closed: 0, needs: [], notes: [],
-        resumed: false,
+        molecule_id, step, step_id: `${TASK}.${step}`, attempt: 1, dispatch: 1, title: step, instructions: '',
+        acceptance: null, checks: [...(world.checks ?? [])], task_id: TASK, task_title: null, task_description: null,
+        formula: 'f', rig_id: RIG, worktree: sessions.findLast((row) => row.worktree !== null)?.worktree ?? null,
+        branch: null, steps_total: steps.length,
+        steps_closed: receipts.filter((row) => row.molecule_id === molecule_id).length, needs, notes: [],
+        resumed: sessions.filter((row) => row.molecule_id === molecule_id).length > 1,
       }; // prettier-ignore
     },
-    async seen() {},
+    async seen(agent) {
+      if (agent === AGENT) lastSeen = AT;
+    },
   };
 }

@@ -1,0 +1,16 @@
+import { testDatabase } from '../support/database';
+import { projectStep, stepStatesOf } from '../support/projected';
+import { describeStepStates } from './step-states';
+
+describeStepStates('the projection in Postgres', async () => {
+  const database = await testDatabase({ max: 5 });
+  const projection = await stepStatesOf(database);
+  return {
+    states: projection.states,
+    show: (molecule_id, step, state) => projectStep(database.db, molecule_id, step, state),
+    async close() {
+      await projection.close();
+      await database.drop();
+    },
+  };
+});

@@ -1,0 +1,44 @@
+import { join } from 'node:path';
+import { createPolicy } from '../../activities/policy/policy';
+import { createTownClient } from '../../cli/client/client';
+import { parseConfig } from '../../schema/config';
+import { testDatabase } from '../support/database';
+import { describeTownClient } from './town-client';
+
+describeTownClient('on Postgres', async () => {
+  const database = await testDatabase({ max: 5 });
+  const { ledger } = database;
+  const root = join(__dirname, '..', '..');
+  const person = { actor: 'person:ada' };
+  const runtime = { preset: 'external' as const };
+  await ledger.addRig(person, {
+    id: 'acme',
+    prefix: 'acme',
+    path: '/repo',
+    default_branch: 'main',
+    workers_max: 2,
+    runtime,
+  });
+  for (const name of ['amber', 'basil'])
+    await ledger.addAgent(person, { id: `acme/polecats/${name}`, role: 'polecat', rig_id: 'acme', runtime });
+  const opening = { agent: 'acme/polecats/amber', preset: 'external', host_id: 'h', worktree: null, molecule_id: null };
+  await ledger.openSession(person, { ...opening, token_hash: 'first' });
+  const { incarnation } = await ledger.openSession(person, { ...opening, token_hash: 'second' });
+  const town = createTownClient({
+    ledger,
+    policy: await createPolicy({ dir: join(root, 'policies') }),
+    desk: null,
+    features: parseConfig('[town]\nname = "test"\n', 'town.toml').features,
+    root: join(root, 'docs'),
+    builtInFormulas: join(root, 'formulas'),
+    rebuild: null,
+  });
+  return {
+    town,
+    incarnation,
+    async seal() {
+      await ledger.seal();
+    },
+    close: () => database.drop(),
+  };
+});
