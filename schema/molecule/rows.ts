@@ -30,8 +30,7 @@ export function moleculeRow(molecule: Molecule): MoleculeRow {
 }
 
 export function stepRow(molecule: Molecule, position: number): StepRow {
-  const step = molecule.steps[position];
-  if (step === undefined) throw new Error(`molecule ${molecule.id} has no step ${position}`);
+  const step = stepAt(molecule, position);
   const closed = step.state.status === 'closed' ? step.state : null;
   return {
     step: step.id,
@@ -54,22 +53,36 @@ export function changedSteps(before: Molecule | null, after: Molecule): number[]
   return after.steps.flatMap((step, position) => (before?.steps[position] === step ? [] : [position]));
 }
 
-/** The stored form of an event: steps by name, so that it reads without the recipe, and enough to fold it again. */
+/**
+ * The stored form of an event. As in every event of the town `step` is the step's name; its `position` in the recipe stands
+ * beside it, for folding the event again.
+ */
 export function runEventOf(recorded: RecordedMoleculeEvent, after: Molecule): RunEvent {
   const { event, seq, at } = recorded;
   const agent = 'agent' in event ? event.agent : null;
-  const step = 'step' in event ? (after.steps[event.step]?.id ?? null) : null;
-  const payload = JSON.parse(JSON.stringify(step === null ? event : { ...event, step_id: step })) as JsonObject;
+  const stored = 'step' in event ? { ...event, step: stepAt(after, event.step).id, position: event.step } : event;
+  const payload = JSON.parse(JSON.stringify(stored)) as JsonObject;
   return { seq, at, type: event.type, task_id: after.root_task_id, molecule_id: after.id, agent_id: agent, payload };
 }
 
-/** The event that a stored row holds. The row was written by `runEventOf`, so its payload is trusted. */
+/**
+ * The event that a stored row holds. The row was written by `runEventOf`, so its payload is trusted. Rows of the first towns have
+ * the position as `step` (and the name as `step_id`), and no `position`.
+ */
 export function eventOfRow(row: {
   readonly seq: number;
   readonly at: number;
   readonly payload: JsonObject;
 }): RecordedMoleculeEvent {
-  return { seq: row.seq, at: row.at, event: row.payload as unknown as MoleculeEvent };
+  const { position, ...payload } = row.payload;
+  const event = position === undefined ? payload : { ...payload, step: position };
+  return { seq: row.seq, at: row.at, event: event as unknown as MoleculeEvent };
+}
+
+function stepAt(molecule: Molecule, position: number): Step {
+  const step = molecule.steps[position];
+  if (step === undefined) throw new Error(`molecule ${molecule.id} has no step ${position}`);
+  return step;
 }
 
 function attemptOf(step: Step): number {

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MoleculeView } from '../../schema/views';
-import { DrivenTown, NODE, until, WORKER_PROGRAM } from '../demo/driven-town';
+import { DrivenTown, NODE, stepOf, until, WORKER_PROGRAM } from '../demo/driven-town';
 import { say } from './figures';
 
 const RIG = 'hanoi';
@@ -75,12 +75,9 @@ export async function chainFaults(town: DrivenTown, molecule: MoleculeView): Pro
       if (count !== 1) faults.push(`${what} of ${step}: ${count}`);
     }
   };
-  const named = (type: string, key: string) =>
-    events
-      .filter((event) => event.type === type)
-      .map(({ payload }) => String((payload as Readonly<Record<string, unknown>>)[key])); // events of steps hold objects
-  tally('receipts', named('step_receipt_written', 'step'));
-  tally('closings', named('step_closed', 'step_id'));
+  const stepsOf = (type: string) => events.filter((event) => event.type === type).map(stepOf);
+  tally('receipts', stepsOf('step_receipt_written'));
+  tally('closings', stepsOf('step_closed'));
   const own = town.effects().filter((effect) => effect.molecule === molecule.id);
   const recorded = own.filter(({ kind }) => kind === 'record');
   tally(

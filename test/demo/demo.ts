@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ConvoyView, EventView, MoleculeView } from '../../schema/views';
 import { STEP_TRAILER, type Effect } from '../support/worker-program';
-import { DrivenTown, killProcess, NODE, PACKAGE, until, WORKER_PROGRAM } from './driven-town';
+import { DrivenTown, killProcess, NODE, PACKAGE, stepOf, until, WORKER_PROGRAM } from './driven-town';
 
 const FORMULA = 'three-changes';
 const RIG = 'words';
@@ -345,13 +345,6 @@ function trail(events: readonly EventView[]): string {
         `${clock(Date.parse(event.at))}  ${event.type.padEnd(20)} ${stepOf(event).padEnd(16)} ${event.agent_id ?? ''}`,
     )
     .join('\n');
-}
-
-/** Name of the step an event is about: runs name it `step_id` and number it `step`, the ledger names it `step`. */
-function stepOf({ payload }: EventView): string {
-  if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) return '';
-  const { step_id, step } = payload as Readonly<Record<string, unknown>>;
-  return typeof step_id === 'string' ? step_id : typeof step === 'string' ? step : '';
 }
 
 /** Who got mail. */

@@ -220,6 +220,12 @@ function belongsTo(pid: number, root: string): boolean {
   }
 }
 
+/** Name of the step an event is about; empty when it is about none. */
+export function stepOf({ payload }: EventView): string {
+  const step = typeof payload === 'object' && payload !== null && 'step' in payload ? payload.step : null;
+  return typeof step === 'string' ? step : '';
+}
+
 function processTable(): { pid: number; parent: number; startTime: string }[] {
   return readdirSync('/proc')
     .map(Number)

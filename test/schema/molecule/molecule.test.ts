@@ -518,7 +518,7 @@ describe('what others read', () => {
     const recorded = { seq: 3, at: START, event: hooked(0) as never };
     const row = runEventOf(recorded, after);
     expect(row).toMatchObject({ type: 'step_hooked', agent_id: AMBER, task_id: 'acme-k3f9a', molecule_id: 'm-1' });
-    expect(row.payload).toMatchObject({ step_id: 'a', step: 0 });
+    expect(row.payload).toMatchObject({ step: 'a', position: 0 });
     expect(applyEvent(play(pair, granted()), eventOfRow(row))).toEqual(after);
     expect(
       runEventOf({ seq: 1, at: START, event: { type: 'molecule_refused', reason: '' } }, after).agent_id,
