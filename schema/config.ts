@@ -136,26 +136,33 @@ export interface ConfigSection {
 
 /** What the file may hold, in order: the source of docs/configuration.md. */
 export function describeConfig(): ConfigSection[] {
-  const root = z.toJSONSchema(ConfigSchema, { io: 'input' }) as SchemaNode;
-  return Object.entries(root.properties ?? {}).map(([name, part]) => ({
+  const root = z.toJSONSchema(ConfigSchema, { io: 'input' }) as unknown as SchemaNode;
+  return Object.entries(root.properties).map(([name, part]) => ({
     section: name,
-    description: part.description ?? '',
-    keys: Object.entries(part.properties ?? {}).map(([key, node]) => ({
+    description: part.description,
+    keys: Object.entries(part.properties).map(([key, node]) => ({
       key,
-      type: node.type ?? 'string',
+      type: node.type,
       default: node.default === undefined ? null : JSON.stringify(node.default),
       required: part.required?.includes(key) ?? false,
-      description: node.description ?? '',
+      description: node.description,
     })),
   }));
 }
 
+/** What zod says of the schema above, in which every section and every key is described. */
 interface SchemaNode {
-  readonly type?: string;
-  readonly description?: string;
-  readonly default?: unknown;
+  readonly properties: Readonly<Record<string, SectionNode>>;
+}
+interface SectionNode {
+  readonly description: string;
   readonly required?: readonly string[];
-  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly properties: Readonly<Record<string, KeyNode>>;
+}
+interface KeyNode {
+  readonly type: string;
+  readonly description: string;
+  readonly default?: unknown;
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string[] {
@@ -163,7 +170,7 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => `${[...path, key].join('.')}: there is no such key`);
   }
-  const where = path.join('.') || 'the file';
+  const where = path.join('.');
   if (issue.code === 'invalid_type') {
     // zod says "received undefined" for a key that is not there.
     return [

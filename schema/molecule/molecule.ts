@@ -45,6 +45,8 @@ export interface Step {
   readonly state: StepState;
   /** Schedulings so far. */
   readonly dispatches: number;
+  /** Number of the attempt that was dispatched last; absent before the first. */
+  readonly attempt?: number;
   /** Counted losses so far; the next attempt is one more. */
   readonly losses: number;
   readonly lostReason: string | null;
@@ -189,6 +191,7 @@ export function applyEvent(before: Molecule | null, recorded: RecordedMoleculeEv
         withStep(molecule, event.step, (step) => ({
           ...step,
           dispatches: event.dispatch,
+          attempt: event.attempt,
           lane: event.lane,
           state: { status: 'hooked', lane: event.lane, agent: event.agent, since: at },
         })),
@@ -290,9 +293,7 @@ function isSpent(molecule: Molecule): boolean {
 /** Why a person should look, or null. */
 export function attentionOf(molecule: Molecule): string | null {
   const stuck = molecule.steps.find((step) => step.state.status === 'ready' && step.state.stuck);
-  return stuck
-    ? `step ${stuck.id} was lost ${stuck.losses} times, last by ${stuck.lostReason ?? 'an unknown cause'}`
-    : null;
+  return stuck ? `step ${stuck.id} was lost ${stuck.losses} times, last by ${stuck.lostReason}` : null;
 }
 
 /** The step at which work goes on: the first hooked, else the first ready; null when none is. */
@@ -311,6 +312,12 @@ export function hasOpenStep(molecule: Molecule): boolean {
 export function positionOf(molecule: Molecule, step: string): number | null {
   const position = molecule.steps.findIndex((candidate) => candidate.id === step);
   return position === -1 ? null : position;
+}
+
+export function stepAt(molecule: Molecule, position: number): Step {
+  const step = molecule.steps[position];
+  if (step === undefined) throw new Error(`molecule ${molecule.id} has no step ${position}`);
+  return step;
 }
 
 export function liveLanes(molecule: Molecule): readonly Lane[] {
@@ -435,12 +442,8 @@ function askFor(
         return [{ kind: 'ask_grant', key: key('grant'), lane: lane.number, agent: molecule.target.id }];
       return [{ kind: 'ask_slot', key: key('slot'), lane: lane.number, wait: isFirstLive(molecule, lane) }];
     case 'slotted':
-      wakeBy(wake, lane.since + (again + 1) * molecule.timings.askAgainMs);
-      return lane.agent === null
-        ? []
-        : [{ kind: 'ask_grant', key: key('grant'), lane: lane.number, agent: lane.agent }];
     case 'queued':
-      if (again === 0) {
+      if (lane.status === 'queued' && again === 0) {
         wakeBy(wake, lane.since + molecule.timings.askAgainMs);
         return [];
       }
@@ -452,8 +455,6 @@ function askFor(
     case 'refused':
     case 'released':
       return [];
-    default:
-      return unreachable(lane.status, 'askFor');
   }
 }
 
@@ -468,19 +469,24 @@ function dispatch(
   const busy = new Set(molecule.steps.flatMap((step) => (step.state.status === 'hooked' ? [step.state.lane] : [])));
   const idle = new Map(
     molecule.lanes
-      .filter((lane) => lane.status === 'granted' && !busy.has(lane.number))
+      .filter((lane): lane is IdleLane => lane.status === 'granted' && lane.agent !== null && !busy.has(lane.number))
       .map((lane) => [lane.number, lane]),
   );
+  const give = (position: number, lane: IdleLane): void => {
+    idle.delete(lane.number);
+    commands.push(hook(molecule, position, lane));
+  };
   const free: number[] = [];
   for (const position of due) {
     const home = homeLane(molecule, position);
+    const lane = home === null ? undefined : idle.get(home);
     if (home === null) free.push(position);
-    else if (idle.has(home)) hook(molecule, position, take(idle, home), commands);
+    else if (lane !== undefined) give(position, lane);
   }
   for (const position of free) {
-    const first = idle.keys().next();
-    if (!first.done) hook(molecule, position, take(idle, first.value), commands);
-    else askForLane(molecule, free.length, now, commands, wake);
+    const [lane] = idle.values();
+    if (lane === undefined) askForLane(molecule, free.length, now, commands, wake);
+    else give(position, lane);
   }
   for (const lane of idle.values()) {
     const givesBackAt = lane.since + molecule.timings.graceMs;
@@ -492,22 +498,25 @@ function dispatch(
 
 /** The lane in which a step must go on, while that lane lives: its own last one, or that of the step it inherits from. */
 function homeLane(molecule: Molecule, position: number): number | null {
-  const step = molecule.steps[position];
-  if (step === undefined) return null;
-  const home = step.lane ?? (step.heirOf === null ? null : (molecule.steps[step.heirOf]?.lane ?? null));
+  const step = stepAt(molecule, position);
+  const home = step.lane ?? (step.heirOf === null ? null : stepAt(molecule, step.heirOf).lane);
   if (home === null) return null;
   const lane = molecule.lanes.find((candidate) => candidate.number === home);
   return lane === undefined || lane.status === 'released' || lane.status === 'refused' ? null : home;
 }
 
-function hook(molecule: Molecule, position: number, lane: Lane, commands: MoleculeCommand[]): void {
-  const step = molecule.steps[position];
-  if (step === undefined || lane.agent === null) return;
+/** A lane with its agent, and nothing to do. */
+interface IdleLane extends Lane {
+  readonly agent: AgentAddress;
+}
+
+function hook(molecule: Molecule, position: number, lane: IdleLane): MoleculeCommand {
+  const step = stepAt(molecule, position);
   const dispatchNumber = step.dispatches + 1;
   const base = step.needs
     .map((need) => molecule.steps[need]?.state)
     .find((state) => state?.status === 'closed' && state.commit_id !== null);
-  commands.push({
+  return {
     kind: 'hook_step',
     key: `step:${position}:${dispatchNumber}`,
     step: position,
@@ -516,7 +525,7 @@ function hook(molecule: Molecule, position: number, lane: Lane, commands: Molecu
     attempt: step.losses + 1,
     dispatch: dispatchNumber,
     baseCommit: base?.status === 'closed' ? base.commit_id : null,
-  });
+  };
 }
 
 /** A further lane, when the target is a rig and fewer asks are open than steps want one. */
@@ -546,7 +555,7 @@ function openLane(molecule: Molecule, now: Instant, commands: MoleculeCommand[],
     return;
   }
   // Numbers are never used again: the dispatcher and the hook know a lane by its number.
-  const lane = (molecule.lanes.at(-1)?.number ?? -1) + 1;
+  const lane = 1 + Math.max(-1, ...molecule.lanes.map((known) => known.number));
   commands.push({ kind: 'open_lane', key: `lane:${lane}`, lane });
 }
 
@@ -554,21 +563,12 @@ function release(lane: Lane, reason: string): MoleculeCommand {
   return { kind: 'release_lane', key: `release:${lane.number}`, lane: lane.number, agent: lane.agent, reason };
 }
 
-function take(lanes: Map<number, Lane>, number: number): Lane {
-  const lane = lanes.get(number);
-  if (lane === undefined) throw new Error(`lane ${number} is not idle`);
-  lanes.delete(number);
-  return lane;
-}
-
 function wakeBy(wake: { at: Instant | null }, at: Instant): void {
   wake.at = wake.at === null ? at : Math.min(wake.at, at);
 }
 
 function withStep(molecule: Molecule, position: number, change: (step: Step) => Step): Molecule {
-  const step = molecule.steps[position];
-  if (step === undefined) throw new Error(`molecule ${molecule.id} has no step ${position}`);
-  return { ...molecule, steps: molecule.steps.with(position, change(step)) };
+  return { ...molecule, steps: molecule.steps.with(position, change(stepAt(molecule, position))) };
 }
 
 function withLane(molecule: Molecule, number: number, change: (lane: Lane) => Lane): Molecule {

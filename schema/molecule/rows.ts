@@ -6,7 +6,7 @@ import {
   type MoleculeEvent,
   type RecordedMoleculeEvent,
   resumePointer,
-  type Step,
+  stepAt,
 } from './molecule';
 
 /** The projection's row of a molecule. */
@@ -38,9 +38,9 @@ export function stepRow(molecule: Molecule, position: number): StepRow {
     id: `${molecule.root_task_id ?? molecule.id}.${step.id}`,
     title: step.title,
     status: step.state.status,
-    attempt: attemptOf(step),
+    attempt: step.attempt ?? 0,
     agent_id: step.state.status === 'hooked' ? step.state.agent : (closed?.agent ?? null),
-    needs: step.needs.map((need) => molecule.steps[need]?.id ?? ''),
+    needs: step.needs.map((need) => stepAt(molecule, need).id),
     outcome: closed?.outcome ?? null,
     note: closed?.note ?? null,
     commit_id: closed?.commit_id ?? null,
@@ -77,15 +77,4 @@ export function eventOfRow(row: {
   const { position, ...payload } = row.payload;
   const event = position === undefined ? payload : { ...payload, step: position };
   return { seq: row.seq, at: row.at, event: event as unknown as MoleculeEvent };
-}
-
-function stepAt(molecule: Molecule, position: number): Step {
-  const step = molecule.steps[position];
-  if (step === undefined) throw new Error(`molecule ${molecule.id} has no step ${position}`);
-  return step;
-}
-
-function attemptOf(step: Step): number {
-  if (step.dispatches === 0) return 0;
-  return step.state.status === 'ready' ? step.losses : step.losses + 1;
 }

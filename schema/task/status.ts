@@ -24,35 +24,37 @@ const MOVES = {
 export const TASK_STATUSES = Object.keys(MOVES) as readonly TaskStatus[];
 
 /** Words of other trackers, in lower case with `_` between words. */
-const ALIASES: Readonly<Record<string, TaskStatus>> = {
-  todo: 'open',
-  to_do: 'open',
-  new: 'open',
-  ready: 'open',
-  backlog: 'open',
-  reopened: 'open',
-  wip: 'in_progress',
-  doing: 'in_progress',
-  started: 'in_progress',
-  active: 'in_progress',
-  hooked: 'in_progress',
-  inprogress: 'in_progress',
-  implemented: 'impl_complete',
-  in_review: 'impl_complete',
-  review: 'impl_complete',
-  queued_for_merge: 'merge_ready',
-  ready_to_merge: 'merge_ready',
-  landed: 'merged',
-  conflict: 'merge_conflict',
-  done: 'closed',
-  complete: 'closed',
-  completed: 'closed',
-  resolved: 'closed',
-  finished: 'closed',
-  postponed: 'deferred',
-  snoozed: 'deferred',
-  later: 'deferred',
-};
+const ALIASES: ReadonlyMap<string, TaskStatus> = new Map(
+  Object.entries({
+    todo: 'open',
+    to_do: 'open',
+    new: 'open',
+    ready: 'open',
+    backlog: 'open',
+    reopened: 'open',
+    wip: 'in_progress',
+    doing: 'in_progress',
+    started: 'in_progress',
+    active: 'in_progress',
+    hooked: 'in_progress',
+    inprogress: 'in_progress',
+    implemented: 'impl_complete',
+    in_review: 'impl_complete',
+    review: 'impl_complete',
+    queued_for_merge: 'merge_ready',
+    ready_to_merge: 'merge_ready',
+    landed: 'merged',
+    conflict: 'merge_conflict',
+    done: 'closed',
+    complete: 'closed',
+    completed: 'closed',
+    resolved: 'closed',
+    finished: 'closed',
+    postponed: 'deferred',
+    snoozed: 'deferred',
+    later: 'deferred',
+  } as const),
+);
 
 export function canMove(from: TaskStatus, to: TaskStatus): boolean {
   return from === to || movesFrom(from).includes(to);
@@ -70,7 +72,7 @@ export function statusOf(word: string): TaskStatus | null {
     .toLowerCase()
     .replaceAll(/[\s-]+/g, '_');
   if (isTaskStatus(plain)) return plain;
-  return Object.hasOwn(ALIASES, plain) ? (ALIASES[plain] ?? null) : null;
+  return ALIASES.get(plain) ?? null;
 }
 
 export function isTaskStatus(word: string): word is TaskStatus {

@@ -145,6 +145,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
       await it_.town.resolveStep(asked, molecule_id, { step: 'b', outcome: 'skipped', reason: 'done by hand' });
       const molecule = await it_.finished(molecule_id);
       expect(molecule.steps.map((step) => step.outcome)).toEqual(['done', 'skipped', 'done']);
+      expect(molecule.steps.map((step) => step.attempt)).toEqual([1, 5, 1]);
     });
 
     it('spreads branches over the workers of the rig, keeps each branch with one worker, and never exceeds the limit', async () => {

@@ -483,7 +483,7 @@ describe('what others read', () => {
   });
 
   it('rows of steps', () => {
-    const beats = [granted(), hooked(0), lost(0), hooked(0, { dispatch: 2 })];
+    const beats = [granted(), hooked(0), lost(0), hooked(0, { attempt: 2, dispatch: 2 })];
     expect(stepRow(play(pair), 1)).toMatchObject({ id: 'acme-k3f9a.b', needs: ['a'], status: 'waiting', attempt: 0 });
     expect(stepRow(play(pair, ...beats.slice(0, 3)), 0)).toMatchObject({ status: 'ready', attempt: 1 });
     expect(stepRow(play(pair, ...beats), 0)).toMatchObject({

@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../../schema/json';
 import { applyEvent, type Molecule, type MoleculeEvent } from '../../../schema/molecule/molecule';
-import { eventOfRow, runEventOf } from '../../../schema/molecule/rows';
+import { eventOfRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import type { RunEvent } from '../../../schema/runs';
 import { chain, closed, granted, hooked, inputOf, lost, START, step } from '../../support/play';
 
@@ -50,5 +50,38 @@ describe('stored events of a molecule', () => {
     expect(fold(old)).toEqual(molecule);
     // A run that goes on under the new version leaves rows of both kinds.
     expect(fold([...old.slice(0, 4), ...rows.slice(4)])).toEqual(molecule);
+  });
+});
+
+describe('the attempt of a step', () => {
+  const attemptAfter = (...events: readonly MoleculeEvent[]) => {
+    const [, molecule] = stored([[step('a')]], granted(), ...events);
+    return stepRow(molecule, 0).attempt;
+  };
+  const again = (attempt: number, dispatch: number) => hooked(0, { attempt, dispatch });
+
+  it('is none until it is dispatched', () => {
+    expect(attemptAfter()).toBe(0);
+    expect(attemptAfter(closed(0, { outcome: 'skipped', agent: null }))).toBe(0);
+  });
+
+  it('stays the one that was begun when a loss does not count', () => {
+    const hostLost = (dispatch: number) => lost(0, { reason: 'HOST_LOST', counted: false, dispatch });
+    expect(attemptAfter(again(1, 1), hostLost(1))).toBe(1);
+    expect(attemptAfter(again(1, 1), hostLost(1), again(1, 2))).toBe(1);
+    expect(attemptAfter(again(1, 1), lost(0), again(2, 2), hostLost(2))).toBe(2);
+    expect(attemptAfter(again(1, 1), { type: 'lane_revoked', lane: 0, reason: 'requeued' })).toBe(1);
+  });
+
+  it('is one more only when the next attempt has begun', () => {
+    expect(attemptAfter(again(1, 1), lost(0))).toBe(1);
+    expect(attemptAfter(again(1, 1), lost(0), again(2, 2))).toBe(2);
+    expect(attemptAfter(again(1, 1), lost(0), again(2, 2), closed(0))).toBe(2);
+  });
+
+  it('is the last one when a person resolves a stuck step', () => {
+    const tries = [1, 2, 3, 4, 5].flatMap((n) => [again(n, n), lost(0, { dispatch: n })]);
+    expect(attemptAfter(...tries)).toBe(5);
+    expect(attemptAfter(...tries, closed(0, { outcome: 'skipped', agent: null }))).toBe(5);
   });
 });
