@@ -50,6 +50,8 @@ export interface AgentHostOptions {
 }
 export interface AgentHost {
   readonly desk: Desk;
+  /** Reports the former host's attempts, takes its leases back, and serves. */
+  start(): Promise<void>;
   held(): readonly AgentAddress[];
   /** Ends the workers. `endSessions: false` leaves the sessions to the next host on this machine. */
   stop(options: { readonly endSessions: boolean }): Promise<void>;
@@ -66,14 +68,17 @@ export function hostIdOf(stateFolder: string): string {
   return `${readFileSync(file, 'utf8').trim()}-${bootId().slice(0, 8)}`;
 }
 
-/** Reports the former host's attempts, takes its leases back, and serves. */
-export async function startAgentHost(options: AgentHostOptions): Promise<AgentHost> {
+/** Serves nothing before `start`; its desk is there at once for whoever answers sessions. */
+export function createAgentHost(options: AgentHostOptions): AgentHost {
   const { ledger, hostId, timings, log, paths } = options;
   const ttl_ms = timings.leaseMs;
   const workers = new Map<AgentAddress, HookWorker>();
   let renewedAt = Date.now();
   let stopped = false;
   let running: Promise<void> | null = null;
+  let following: Promise<void> | null = null;
+  const timers: NodeJS.Timeout[] = [];
+  let unlisten = () => undefined as void;
 
   const worktrees = createWorktrees({ root: paths.worktrees });
   const tokens = createAttemptTokens(paths.tokens, log);
@@ -105,14 +110,16 @@ export async function startAgentHost(options: AgentHostOptions): Promise<AgentHo
   });
   const activities = createHookActivities(desk);
 
-  const failed = await tokens.failStaleAttempts(options.client);
-  if (failed > 0) log(`${failed} attempts of the former host are dispatched again`);
-  await refresh();
-
-  // At most one at a time: a call that comes meanwhile shares it. The next tick sees what it missed.
+  /** One renewal at a time. Calls that come meanwhile share one more after it, since it may have looked before they had cause to call. */
   function refresh(): Promise<void> {
-    running ??= renew().finally(() => (running = null));
-    return running;
+    if (running === null) return (running = renew().finally(() => (running = null)));
+    following ??= running
+      .catch(() => undefined) // whoever asked for that one is told
+      .then(() => {
+        following = null;
+        return refresh();
+      });
+    return following;
   }
 
   async function renew(): Promise<void> {
@@ -145,13 +152,17 @@ export async function startAgentHost(options: AgentHostOptions): Promise<AgentHo
     );
   }
 
+  function identityOf(agent: AgentAddress): string {
+    return `${hostId}:${agent}`;
+  }
+
   function startHookWorker(agent: AgentAddress): HookWorker {
     return keepWorking(agent, log, () =>
       Worker.create({
         connection: options.connection,
         namespace: options.temporalNamespace ?? 'default',
         taskQueue: hookQueue(agent, options.namespace),
-        identity: `${hostId}:${agent}`,
+        identity: identityOf(agent),
         activities: { ...activities },
         maxConcurrentActivityTaskExecutions: 1,
         maxConcurrentActivityTaskPolls: 1,
@@ -169,18 +180,24 @@ export async function startAgentHost(options: AgentHostOptions): Promise<AgentHo
     log(`no lease could be renewed for ${ttl_ms} ms: ending the sessions of ${workers.size} agents`);
     void giveUp([...workers.keys()], 'this host lost its leases').catch((error: unknown) => log(String(error)));
   };
-  const timers = [setInterval(tick, Math.max(10, ttl_ms / 3)), setInterval(fence, Math.max(5, ttl_ms / 12))];
-  const unlisten = options.onAgentsChanged(tick);
 
   return {
     desk,
+    async start() {
+      const failed = await tokens.failStaleAttempts(options.client, identityOf);
+      if (failed > 0) log(`${failed} attempts of the former host are dispatched again`);
+      await refresh();
+      if (stopped) return;
+      timers.push(setInterval(tick, Math.max(10, ttl_ms / 3)), setInterval(fence, Math.max(5, ttl_ms / 12)));
+      unlisten = options.onAgentsChanged(tick);
+    },
     held: () => [...workers.keys()],
     async stop({ endSessions }) {
       if (stopped) return;
       stopped = true;
       unlisten();
       for (const timer of timers) clearInterval(timer);
-      await running?.catch(() => undefined);
+      await (following ?? running)?.catch(() => undefined);
       desk.detach(null, 'the agent host is ending');
       await Promise.all([...workers.values()].map((worker) => worker.stop()));
       if (endSessions) {

@@ -15,8 +15,10 @@ export async function connectTemporal(address: string, waitMs: number): Promise<
   const deadline = Date.now() + waitMs;
   for (;;) {
     try {
-      const connection = await Connection.connect({ address, connectTimeout: 2_000 });
-      const native = await NativeConnection.connect({ address });
+      const [connection, native] = await bothOrNone(
+        Connection.connect({ address, connectTimeout: 2_000 }),
+        NativeConnection.connect({ address }),
+      );
       return {
         client: new Client({ connection }),
         native,
@@ -34,6 +36,17 @@ export async function connectTemporal(address: string, waitMs: number): Promise<
       });
     }
   }
+}
+
+async function bothOrNone(
+  first: Promise<Connection>,
+  second: Promise<NativeConnection>,
+): Promise<[Connection, NativeConnection]> {
+  const opened = await Promise.allSettled([first, second]);
+  const [connection, native] = opened;
+  if (connection.status === 'fulfilled' && native.status === 'fulfilled') return [connection.value, native.value];
+  for (const one of opened) if (one.status === 'fulfilled') await one.value.close().catch(() => undefined);
+  throw connection.status === 'rejected' ? connection.reason : native.status === 'rejected' ? native.reason : null;
 }
 
 /** Keeps the SDK quiet: warnings of the core, and none of its signal handlers, since the service ends its parts in order itself. */

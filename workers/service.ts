@@ -2,7 +2,9 @@
  *
  * It is started and restarted by the supervisor. SIGTERM while the town's phase is `stopping` ends the sessions; any other end leaves
  * them to the next service, which finds and re-attaches them. */
+import './compile-cache';
 import { existsSync, readFileSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
@@ -21,7 +23,7 @@ import { createHttpApp, readApiToken, startHttpServer } from '../cli/server/http
 import { startSocketServer } from '../cli/server/socket';
 import { parseConfig } from '../schema/config';
 import { TOWN_QUEUE } from '../schema/ids';
-import { hostIdOf, startAgentHost } from './agent-host';
+import { createAgentHost, hostIdOf } from './agent-host';
 import { connectTemporal, packageRoot, quietRuntime } from './connect';
 import { createConvoyFeeder } from './feeder';
 import { startOrchestrator } from './orchestrator';
@@ -41,10 +43,12 @@ async function main(root: string): Promise<void> {
   const { timings } = config;
 
   const db = createDatabase(postgresUrl, { max: POOL_MAX });
-  await migrateToLatest(db);
   const ledger = createLedger({ db, timings, namespace: '' });
-  const temporal = await connectTemporal(address, 30_000);
-  const policy = await createPolicy({ dir: join(packageRoot(), 'policies') });
+  const [temporal, policy] = await Promise.all([
+    connectTemporal(address, 30_000),
+    createPolicy({ dir: join(packageRoot(), 'policies') }),
+    migrateToLatest(db),
+  ]);
 
   const bells = { molecules: new Set<(ids: readonly string[]) => void>(), agents: new Set<() => void>() };
   let wakeCourier = () => undefined as void;
@@ -62,7 +66,7 @@ async function main(root: string): Promise<void> {
   const sealer = startSealer(ledger, log);
   wakeSealer = () => sealer.wake();
 
-  const host = await startAgentHost({
+  const host = createAgentHost({
     connection: temporal.native,
     client: temporal.client,
     ledger,
@@ -91,29 +95,34 @@ async function main(root: string): Promise<void> {
     builtInFormulas: join(packageRoot(), 'formulas'),
     rebuild: async () => ({ ...(await rebuildProjection(db)) }) as never,
   });
-  const orchestrator = await startOrchestrator({
-    db,
-    ledger,
-    temporal,
-    feeder: createConvoyFeeder(town),
-    taskQueue: TOWN_QUEUE,
-    timings,
-    log,
-  });
-  wakeCourier = () => orchestrator.courier.wake();
-
   const onBug = (error: unknown) =>
     logger.error({ error: error instanceof Error ? error.stack : String(error) }, 'a request failed');
-  const sockets = await startSocketServer({
-    path: paths.socket,
-    handle: (request) => answerRequest(town, request, { onBug }),
-  });
+  // Together: a step that waits since the death of the service before needs both, and loading the runs' code takes 0.3 s.
+  const [orchestrator, sockets] = await Promise.all([
+    startOrchestrator({
+      db,
+      ledger,
+      temporal,
+      feeder: createConvoyFeeder(town),
+      taskQueue: TOWN_QUEUE,
+      timings,
+      log,
+    }),
+    host
+      .start()
+      .then(() =>
+        startSocketServer({ path: paths.socket, handle: (request) => answerRequest(town, request, { onBug }) }),
+      ),
+  ]);
+  wakeCourier = () => orchestrator.courier.wake();
+
   const http = await startHttpServer(
     createHttpApp({ town, token: readApiToken(paths.state), user: userInfo().username, onBug }),
     config.http.port,
   );
   writeJson(paths.serviceFile, { pid: process.pid, httpUrl: http.url, at: new Date().toISOString() });
-  log('the town service is ready', { http: http.url });
+  log('the town service is ready', { http: http.url, ms: Math.round(performance.now()) });
+  flushCompileCache(); // otherwise it is written at an end in order, which may never come
 
   const stop = async (why: string, code: number) => {
     const endSessions = readState(paths.stateFile)?.phase === 'stopping';

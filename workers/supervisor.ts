@@ -1,7 +1,7 @@
 /* Keeps a town up: `node supervisor.js <root> [options as JSON]`.
  *
- * Postgres and Temporal start together, then the service. Each part that ends is brought back with a growing delay, and
- * parts that an earlier supervisor left running are taken over. Killing this process kills none of the parts; SIGTERM
+ * Postgres and Temporal start together, then the service. Each part that ends is brought back, at once when it had been ready,
+ * else with a growing delay, and parts that an earlier supervisor left running are taken over. Killing this process kills none of the parts; SIGTERM
  * stops them in order. One supervisor a town: a second one ends at once with exit code 0. */
 import { spawn } from 'node:child_process';
 import { appendFileSync, closeSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,14 +10,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock } from '../activities/provision/lock';
 import { prepareFolders, townPaths, type TownPaths } from '../activities/provision/paths';
 import { startPostgres } from '../activities/provision/postgres';
-import { bootId, exitOf, processStartTime, thisProcess, type ProcessRef } from '../activities/provision/process';
+import { bootId, processStartTime, thisProcess, type ProcessRef } from '../activities/provision/process';
 import { openLog, type Progress, type Step } from '../activities/provision/progress';
 import { isRecord, readJson, readState, writeState, type TownState } from '../activities/provision/state';
 import { findTemporal, startTemporal } from '../activities/provision/temporal';
 import { findServices, stopService, type UpOptions } from '../activities/provision/town';
 import { TownError, isErrorCode, type ErrorBody } from '../schema/errors';
 
-const BACKOFF = { firstMs: 200, maxMs: 10_000, resetAfterMs: 30_000 };
+/** Between tries to start a part that did not get ready, or did not last. */
+const BACKOFF = { firstMs: 200, maxMs: 10_000 };
+/** A part that was ready for this long is brought back at once when it ends. */
+const LASTED_MS = 250;
 const SERVICE_READY_MS = 60_000;
 /** Failed starts of the service after which a town that was never ready gives up. */
 const SERVICE_ATTEMPTS = 3;
@@ -117,14 +120,18 @@ class Supervisor {
   private async keep(part: Part): Promise<void> {
     let delayMs = BACKOFF.firstMs;
     while (!this.stopping.signal.aborted) {
-      const since = Date.now();
       try {
         const running = this.running.get(part.name) ?? (await this.begin(part));
+        const readyAt = Date.now();
         await running.exited;
         if (this.stopping.signal.aborted) return;
         this.running.delete(part.name);
         part.lost();
         this.progress(part.name, 'ended; bringing it back', 'warn');
+        if (Date.now() - readyAt > LASTED_MS) {
+          delayMs = BACKOFF.firstMs;
+          continue;
+        }
       } catch (error) {
         if (this.stopping.signal.aborted) return;
         if (part.name === 'service' && this.serviceFailures >= SERVICE_ATTEMPTS) throw error;
@@ -132,7 +139,6 @@ class Supervisor {
         this.progress(part.name, body.message, 'error');
         this.write({ error: body });
       }
-      if (Date.now() - since > BACKOFF.resetAfterMs) delayMs = BACKOFF.firstMs;
       await sleep(delayMs, undefined, { signal: this.stopping.signal }).catch(() => undefined); // stopping ends the wait
       delayMs = Math.min(delayMs * 2, BACKOFF.maxMs);
     }
@@ -204,6 +210,10 @@ class Supervisor {
     });
     closeSync(log);
     child.unref();
+    const ended = new Promise<void>((done) => {
+      child.once('exit', () => done());
+      child.once('error', () => done());
+    });
     if (child.pid === undefined) throw new TownError('UNAVAILABLE', 'the town service cannot be started');
     const service: ProcessRef = { pid: child.pid, startTime: processStartTime(child.pid) ?? 0 };
     const stop = async () => await stopService(service);
@@ -216,7 +226,7 @@ class Supervisor {
       throw error;
     }
     // Another address of Temporal (its port was taken meanwhile) reaches the service by a new start.
-    const exited = Promise.race([exitOf(service), this.addressChanges(temporal.address).then(stop)]);
+    const exited = Promise.race([ended, this.addressChanges(temporal.address).then(stop)]);
     return { exited, stop };
   }
 

@@ -418,7 +418,6 @@ export function createDesk(options: DeskOptions): Desk {
       } finally {
         clearInterval(beat);
         activity.signal.removeEventListener('abort', onAbort);
-        if (!works.has(agent)) tokens.remove(agent);
       }
     },
 

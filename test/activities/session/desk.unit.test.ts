@@ -179,7 +179,6 @@ test('carries a session through two steps: one session, one receipt each, the ne
     incarnation: 1,
     commit_id: git(rig, 'rev-parse', 'HEAD'),
   });
-  expect(existsSync(tokenFile)).toBe(false);
   at.project('one', { step_status: 'closed' });
   const second = attempt(at.desk, request('two'));
   expect(await closing).toMatchObject({ step: 'one', projected: true, already: false, next: { step: 'two' } });
