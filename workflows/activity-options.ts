@@ -6,8 +6,9 @@ export const PROJECTION: ActivityOptions = {
   retry: { initialInterval: '50ms', backoffCoefficient: 2, maximumInterval: '2s' },
 };
 
-/** Ledger commands and messages to other runs: idempotent, retried until they are answered; refusals are not retryable. */
+/** Ledger commands and messages to other runs: idempotent, retried until they are answered; refusals are not retryable. One that died
+ *  with its worker is asked again after 8 s. */
 export const TOWN: ActivityOptions = {
-  startToCloseTimeout: '20s',
+  startToCloseTimeout: '8s',
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '5s' },
 };

@@ -84,6 +84,8 @@ const SETTINGS = [
   'history.workflowIdReuseMinimalInterval="0s"',
   'history.timerProcessorMaxTimeShift="10ms"',
   'system.enableActivityEagerExecution=true',
+  // A run goes over to a new history here: replaying costs 0.7 ms an event, and must end within the 3 s of a workflow task.
+  'limit.historyCount.suggestContinueAsNew=1000',
 ];
 
 /** The Temporal CLI: configured, on PATH, in the cache folder, or built from tools/temporal (minutes, once per machine).
