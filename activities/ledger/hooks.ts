@@ -71,7 +71,8 @@ async function selectBrief(store: Store, molecule_id: MoleculeId, step: string):
     select coalesce(m.recipe_digest, e.payload->>'recipe_digest') as recipe_digest,
       coalesce(m.rig_id, e.payload->>'rig_id') as rig_id,
       t.id as task_id, t.title as task_title, t.description as task_description,
-      coalesce(m.steps_closed, 0) as steps_closed,
+      greatest(coalesce(m.steps_closed, 0),
+        (select count(*) from step_receipts r where r.molecule_id = ${molecule_id}))::int as steps_closed,
       coalesce(s.attempt, 1) as attempt, s.id as step_id, a.worktree,
       (select count(*) from sessions x where x.molecule_id = ${molecule_id})::int as sessions
     from (select 1) one
