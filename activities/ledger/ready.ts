@@ -1,5 +1,5 @@
 import { sql, type RawBuilder } from 'kysely';
-import type { Ledger, ReadyFilter } from '../../schema/ledger';
+import type { Ledger, ReadyFilter, ReadySort } from '../../schema/ledger';
 import { RECORD_TYPES } from '../../schema/task/status';
 import { blockersOf } from './blockage';
 import type { Store } from './command';
@@ -61,40 +61,41 @@ export function readyOf(filter: ReadyFilter, size: number): RawBuilder<unknown> 
       ? [dated, sql`defer_until is null and status = 'deferred'`]
       : [sql`${dated} and defer_until <= statement_timestamp()`]),
   ];
-  const branches = slicesOf(filter.sort ?? 'priority').flatMap(({ rank, where, order }) =>
+  const { order, slices } = ORDERS[filter.sort ?? 'priority'];
+  const branches = slices.flatMap((slice) =>
     deferrals.map(
-      (deferral) => sql`(select id, ${sql.lit(rank)} as rank, ${order.rankKey} as key, created_at as made from tasks
-        where ${sql.join([deferral, where, ...conditions], sql` and `)} order by ${order.by} limit ${size})`,
+      (deferral) => sql`(select id, priority, created_at from tasks
+        where ${sql.join([deferral, slice.where, ...conditions], sql` and `)} order by ${slice.by} limit ${size})`,
     ),
   );
-  return sql`join (select id as ready_id, rank, key, made from (${sql.join(branches, sql` union all `)}) slices
-      order by rank, key, made, id limit ${size}) ready on ready.ready_id = tasks.id
-    order by rank, key, made, id`;
+  // Ids first, then rows by an array of ids: joined, the planner would read the whole table for fifty of them.
+  return sql`where id = any(array(
+      select id from (${sql.join(branches, sql` union all `)}) found order by ${order} limit ${size}
+    )) order by ${order}`;
 }
 
 interface Slice {
-  readonly rank: number;
   readonly where: RawBuilder<unknown>;
-  readonly order: { readonly rankKey: RawBuilder<unknown>; readonly by: RawBuilder<unknown> };
+  /** The order within the slice: that of an index. */
+  readonly by: RawBuilder<unknown>;
 }
 
-const BY_PRIORITY = { rankKey: sql`priority`, by: sql`priority, created_at, id` };
-const BY_AGE = { rankKey: sql`0`, by: sql`created_at, id` };
+const BY_PRIORITY = sql`priority, created_at, id`;
+const BY_AGE = sql`created_at, id`;
+const IS_NEW = sql`created_at > statement_timestamp() - ${sql.lit(NEW_HOURS)} * interval '1 hour'`;
 
-function slicesOf(sort: NonNullable<ReadyFilter['sort']>): readonly Slice[] {
-  const isNew = sql`created_at > now() - ${sql.lit(NEW_HOURS)} * interval '1 hour'`;
-  switch (sort) {
-    case 'priority':
-      return [{ rank: 0, where: sql`true`, order: BY_PRIORITY }];
-    case 'oldest':
-      return [{ rank: 0, where: sql`true`, order: BY_AGE }];
-    case 'hybrid':
-      return [
-        { rank: 0, where: isNew, order: BY_PRIORITY },
-        { rank: 1, where: sql`not ${isNew}`, order: BY_AGE },
-      ];
-  }
-}
+/** The order of all, and the slices it is put together from. */
+const ORDERS: Record<ReadySort, { readonly order: RawBuilder<unknown>; readonly slices: readonly Slice[] }> = {
+  priority: { order: BY_PRIORITY, slices: [{ where: sql`true`, by: BY_PRIORITY }] },
+  oldest: { order: BY_AGE, slices: [{ where: sql`true`, by: BY_AGE }] },
+  hybrid: {
+    order: sql`${IS_NEW} desc, case when ${IS_NEW} then priority end, created_at, id`,
+    slices: [
+      { where: IS_NEW, by: BY_PRIORITY },
+      { where: sql`not ${IS_NEW}`, by: BY_AGE },
+    ],
+  },
+};
 
 /** A part of what is put off is put off with it, one level deep. A value rather than `exists`, which the planner turns into a read of all. */
 const NOT_BELOW_DORMANT = sql`(parent_id is null or not coalesce((
