@@ -4,7 +4,7 @@ const READY = `open_blockers = 0 and not parent_blocked and not pinned and assig
   and type not in ('merge-request', 'gate', 'message', 'agent', 'role', 'rig', 'event')`;
 
 /*
- * The conditions of the ready indexes are repeated by the queries of `activities/ledger/ready.ts`; a test holds them together.
+ * The conditions of the ready indexes are repeated by the queries of `activities/ledger/ready.ts`: change both or neither.
  * Types of edges are checked by the ledger (`schema/task/dependency.ts`), not by the database, so that the list stands once.
  */
 const STATEMENTS = [
