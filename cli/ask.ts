@@ -20,6 +20,9 @@ export function findSocket(cwd: string, env: NodeJS.ProcessEnv): string | null {
   }
 }
 
+export const WENT_AWAY = 'the town went away before it answered; the command may have been carried out';
+export const WENT_AWAY_HINT = 'with the same --key as before it can be asked again safely; see: town status';
+
 /** Nobody listens, or the listener went away before it answered. */
 export class SocketLost extends Error {
   /** Whether the request may have been carried out. */

@@ -1,6 +1,6 @@
 import { enableCompileCache } from 'node:module';
 import { readFileSync } from 'node:fs';
-import { ask, findSocket, SocketLost, type KeyedRequest } from './ask';
+import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from './ask';
 
 /**
  * The first thing `town` runs. Asks the town's socket when there is one, and prints what it answers; loads the whole command set
@@ -29,15 +29,11 @@ async function main(argv: readonly string[]): Promise<void> {
       if (answer.unknown !== true) return print(answer.stdout, answer.stderr, answer.code);
     } catch (error) {
       if (!(error instanceof SocketLost)) throw error;
-      const advice = 'hint: look at the town with: town status';
-      if (error.sent)
-        return print(
-          '',
-          `town: the town went away before it answered; the command may have been carried out\n${advice}\n`,
-          7,
-        );
-      if (token !== null)
-        return print('', `town: the town does not answer on its socket: ${error.message}\n${advice}\n`, 7);
+      if (error.sent) return printLost(argv, 'UNAVAILABLE', WENT_AWAY, WENT_AWAY_HINT);
+      if (token !== null) {
+        const message = `the town does not answer on its socket: ${error.message}`;
+        return printLost(argv, 'TOWN_DOWN', message, 'look at the town with: town status');
+      }
     }
   }
   enableCompileCache();
@@ -63,6 +59,19 @@ function readToken(): string | null {
 /** Differs between any two commands; equal for the repetitions of one. */
 function requestKey(): string {
   return `${process.pid.toString(36)}-${process.hrtime.bigint().toString(36)}-${Math.random().toString(36).slice(2)}`;
+}
+
+/** As the service prints its refusals. */
+function printLost(argv: readonly string[], code: 'UNAVAILABLE' | 'TOWN_DOWN', message: string, hint: string): void {
+  const text = wantsJson(argv)
+    ? `${JSON.stringify({ error: { code, message, hint }, exit: 7 })}\n`
+    : `town: ${message} (${code})\nhint: ${hint}\n`;
+  print('', text, 7);
+}
+
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return (end < 0 ? argv : argv.slice(0, end)).includes('--json');
 }
 
 function print(stdout: string, stderr: string, code: number): void {

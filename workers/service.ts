@@ -7,8 +7,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Kysely } from 'kysely';
 import pino from 'pino';
 import { createDatabase, listen } from '../activities/ledger/connect';
+import { toTownError } from '../activities/ledger/failures';
 import { createLedger } from '../activities/ledger/ledger';
 import { migrateToLatest } from '../activities/ledger/migrate';
 import { startSealer } from '../activities/ledger/sealer';
@@ -22,6 +25,8 @@ import { answerRequest } from '../cli/server/answer';
 import { createHttpApp, readApiToken, startHttpServer } from '../cli/server/http';
 import { startSocketServer } from '../cli/server/socket';
 import { parseConfig } from '../schema/config';
+import type { Database } from '../schema/db/tables';
+import { TownError } from '../schema/errors';
 import { TOWN_QUEUE } from '../schema/ids';
 import { createAgentHost, hostIdOf } from './agent-host';
 import { connectTemporal, packageRoot, quietRuntime } from './connect';
@@ -29,9 +34,15 @@ import { createConvoyFeeder } from './feeder';
 import { startOrchestrator } from './orchestrator';
 
 const POOL_MAX = 24;
+/** How long the service waits at its start for Postgres and Temporal, which may be coming back themselves. */
+const PARTS_WAIT_MS = 30_000;
+/** Bytes of the log that wait to be written; what comes beyond that is lost. */
+const LOG_PENDING_MAX = 1_000_000;
 
 async function main(root: string): Promise<void> {
-  const logger = pino({ base: { pid: process.pid } });
+  const output = pino.destination({ fd: 1, maxLength: LOG_PENDING_MAX });
+  output.on('error', () => undefined); // a full disk: talk is not worth a town
+  const logger = pino({ base: { pid: process.pid } }, output);
   const log = (message: string, facts: object = {}) => logger.info(facts, message);
   quietRuntime((level, message) => logger.warn({ level }, message));
 
@@ -45,9 +56,9 @@ async function main(root: string): Promise<void> {
   const db = createDatabase(postgresUrl, { max: POOL_MAX });
   const ledger = createLedger({ db, timings, namespace: '' });
   const [temporal, policy] = await Promise.all([
-    connectTemporal(address, 30_000),
+    connectTemporal(address, PARTS_WAIT_MS),
     createPolicy({ dir: join(packageRoot(), 'policies') }),
-    migrateToLatest(db),
+    migrate(db),
   ]);
 
   const bells = { molecules: new Set<(ids: readonly string[]) => void>(), agents: new Set<() => void>() };
@@ -155,6 +166,20 @@ async function main(root: string): Promise<void> {
   });
 }
 
+/** @throws POSTGRES_UNAVAILABLE */
+async function migrate(db: Kysely<Database>): Promise<void> {
+  for (const until = Date.now() + PARTS_WAIT_MS; ;) {
+    try {
+      await migrateToLatest(db);
+      return;
+    } catch (cause) {
+      const error = toTownError(cause);
+      if (!(error instanceof TownError) || error.code !== 'POSTGRES_UNAVAILABLE' || Date.now() > until) throw error;
+      await sleep(100);
+    }
+  }
+}
+
 function subscribe<T>(listeners: Set<T>, listener: T): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -172,6 +197,7 @@ if (root === undefined || !existsSync(join(root, 'town.toml'))) {
   process.exit(2);
 }
 main(root).catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  const known = error instanceof TownError ? `${error.message} (${error.code})` : null;
+  process.stderr.write(`${known ?? (error instanceof Error ? (error.stack ?? error.message) : String(error))}\n`);
   process.exit(1);
 });

@@ -136,7 +136,7 @@ class Supervisor {
         if (this.stopping.signal.aborted) return;
         if (part.name === 'service' && this.serviceFailures >= SERVICE_ATTEMPTS) throw error;
         const body = bodyOf(error);
-        this.progress(part.name, body.message, 'error');
+        this.progress(part.name, `${body.message} (${body.code})`, 'error');
         this.write({ error: body });
       }
       await sleep(delayMs, undefined, { signal: this.stopping.signal }).catch(() => undefined); // stopping ends the wait
@@ -317,7 +317,14 @@ function refOf(process: ProcessRef | null): { readonly pid: number | null; reado
 
 function bodyOf(error: unknown): ErrorBody {
   if (error instanceof TownError) return error.toBody();
-  const code = (error as NodeJS.ErrnoException).code;
+  const { code, path } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return {
+      code: 'DISK_FULL',
+      message: `no space is left on the disk of the town${path === undefined ? '' : ` to write ${path}`}`,
+      hint: 'make room on that disk; the town goes on by itself',
+    };
+  }
   return { code: code !== undefined && isErrorCode(code) ? code : 'INTERNAL', message: String(error) };
 }
 

@@ -1,5 +1,5 @@
 import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, type PostgresQueryResult } from 'kysely';
-import { Client, Pool, types, type CustomTypesConfig, type PoolClient } from 'pg';
+import { Client, DatabaseError, Pool, types, type CustomTypesConfig, type PoolClient } from 'pg';
 import type { Database } from '../../schema/db/tables';
 
 const INT8 = 20;
@@ -12,21 +12,29 @@ const parsers: CustomTypesConfig = {
       : types.getTypeParser(oid, format)) as CustomTypesConfig['getTypeParser'],
 };
 
-/** A pool of at most `max` connections. A statement that runs longer than 30 s is stopped by the server. */
+/** A statement without an answer for this long raises the question whether the server answers anybody. */
+const DOUBT_MS = 4_000;
+/** How long the server has to answer that question. */
+const PROBE_MS = 2_000;
+
+/**
+ * A pool of at most `max` connections. A statement that runs longer than 30 s is stopped by the server; one that a server which has
+ * stopped answering owes us fails as a lost connection after 6 s.
+ */
 export function createDatabase(url: string, options: { readonly max: number }): Kysely<Database> {
   const pool = new Pool({
     connectionString: url,
     max: options.max,
     types: parsers,
     statement_timeout: 30_000,
-    connectionTimeoutMillis: 10_000,
+    connectionTimeoutMillis: 8_000,
     idle_in_transaction_session_timeout: 60_000,
     application_name: 'town',
     keepAlive: true,
   });
   // An idle connection that breaks is replaced at the next use; without this handler it would end the process.
   pool.on('error', ignore);
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: preparing(pool) }) });
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: preparing(pool, proberOf(url)) }) });
 }
 
 /** Statements with a name are parsed and planned once a connection: a create took 3.1 ms without, about 1.6 ms with. */
@@ -38,24 +46,50 @@ function nameOf(text: string): string | undefined {
   return names.get(text);
 }
 
-function preparing(pool: Pool): PostgresPool {
+function preparing(pool: Pool, answers: () => Promise<boolean>): PostgresPool {
   const wrapped = new WeakMap<PoolClient, PostgresPoolClient>();
   return {
     options: pool.options,
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect();
-      const known = wrapped.get(client) ?? preparingClient(client);
-      wrapped.set(client, known);
-      return known;
+      const known = wrapped.get(client);
+      if (known !== undefined) return known;
+      // The pool listens only while the connection is idle. In use, the failed statement says it; unheard, it would end the process.
+      client.on('error', ignore);
+      const fresh = preparingClient(client, answers);
+      wrapped.set(client, fresh);
+      return fresh;
     },
   };
 }
 
-function preparingClient(client: PoolClient): PostgresPoolClient {
+function preparingClient(client: PoolClient, answers: () => Promise<boolean>): PostgresPoolClient {
   let outdated = false;
+
+  /** Ends the connection when the server is found dumb: all its statements then fail as on a lost connection. Answers how to stop. */
+  function watch(): () => void {
+    let answered = false;
+    let timer: NodeJS.Timeout;
+    const doubt = () => {
+      timer = setTimeout(() => {
+        void answers().then((yes) => {
+          if (answered) return;
+          if (yes) doubt();
+          else socketOf(client).destroy();
+        });
+      }, DOUBT_MS);
+    };
+    doubt();
+    return () => {
+      answered = true;
+      clearTimeout(timer);
+    };
+  }
+
   async function query<R>(text: string, values: readonly unknown[]): Promise<PostgresQueryResult<R>> {
     const name = values.length === 0 ? undefined : nameOf(text);
+    const unwatch = watch();
     try {
       // Kysely's result type is the part of pg's that it reads.
       return (await client.query({ text, values: [...values], ...(name === undefined ? {} : { name }) })) as never;
@@ -63,6 +97,8 @@ function preparingClient(client: PoolClient): PostgresPoolClient {
       // A migration changed the table below a prepared statement: only a new connection forgets it.
       if (error instanceof Error && 'code' in error && error.code === '0A000') outdated = true;
       throw error;
+    } finally {
+      unwatch();
     }
   }
   return {
@@ -70,6 +106,30 @@ function preparingClient(client: PoolClient): PostgresPoolClient {
     query: query as PostgresPoolClient['query'],
     release: (destroy) => client.release(destroy === true || outdated),
   };
+}
+
+/** Whether a new connection gets an answer, whatever it is. Those who ask together share one look. */
+function proberOf(connectionString: string): () => Promise<boolean> {
+  let looking: Promise<boolean> | null = null;
+  async function look(): Promise<boolean> {
+    const client = new Client({ connectionString, connectionTimeoutMillis: PROBE_MS, query_timeout: PROBE_MS });
+    client.on('error', ignore); // the failed call says it
+    try {
+      await client.connect();
+      await client.query('select 1');
+      return true;
+    } catch (error) {
+      return error instanceof DatabaseError; // a refusal is an answer too
+    } finally {
+      client.end().catch(ignore);
+    }
+  }
+  return () => (looking ??= look().finally(() => (looking = null)));
+}
+
+/** pg has no call of its own that ends a connection without asking the server. */
+function socketOf(client: PoolClient): { destroy(): void } {
+  return (client as unknown as { readonly connection: { readonly stream: { destroy(): void } } }).connection.stream;
 }
 
 /**

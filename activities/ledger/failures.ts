@@ -20,7 +20,8 @@ export function toTownError(error: unknown): unknown {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);
   if ((code !== null && (GONE.has(code) || code.startsWith('08'))) || GONE_TEXT.test(message)) {
-    return new TownError('POSTGRES_UNAVAILABLE', `the ledger's Postgres does not answer: ${message || code}`, {
+    const why = /terminated|not queryable/.test(message) ? 'the connection was lost' : message || code;
+    return new TownError('POSTGRES_UNAVAILABLE', `the ledger's Postgres does not answer: ${why}`, {
       hint: 'see: town status',
       cause: error,
     });

@@ -178,7 +178,8 @@ export function createDesk(options: DeskOptions): Desk {
       try {
         return await ask();
       } catch (error) {
-        if (!(error instanceof TownError && (passes(error.code) || also.includes(error.code)))) throw error;
+        const code = codeOf(error);
+        if (code === null || !(passes(code) || also.includes(code))) throw error;
         if (pauseMs > 300) log(`${work.request.agent}: step ${work.request.step} waits: ${String(error)}`);
         await Promise.race([bell.wait(pauseMs), work.outcome.promise.catch(() => undefined)]);
       }
@@ -504,9 +505,15 @@ function refusalOf(error: unknown): ApplicationFailure {
   return failure('SESSION_UNSTARTABLE', message);
 }
 
+function codeOf(error: unknown): ErrorCode | null {
+  if (error instanceof TownError) return error.code;
+  const isFull = error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+  return isFull ? 'DISK_FULL' : null;
+}
+
 /** Errors that go away without anybody changing the work. */
 function passes(code: ErrorCode): boolean {
-  return ERROR_CODES[code].http === 503 || code === 'TIMED_OUT';
+  return ERROR_CODES[code].http === 503 || code === 'TIMED_OUT' || code === 'DISK_FULL';
 }
 
 /** `acme-k3f9a.run-tests` → `run-tests`; a plain name stays. A step's id names the root task: the molecule is the session's. */

@@ -125,7 +125,7 @@ export const statusVerb = local({
       talk:
         state?.error == null
           ? ''
-          : `${state.error.message}\n${state.error.hint === undefined ? '' : `hint: ${state.error.hint}\n`}`,
+          : `${state.error.message} (${state.error.code})\n${state.error.hint === undefined ? '' : `hint: ${state.error.hint}\n`}`,
     };
   },
 });

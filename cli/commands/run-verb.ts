@@ -1,10 +1,11 @@
 import type { SocketAnswer } from '../../schema/desk';
-import { TownError } from '../../schema/errors';
-import { ask, findSocket, SocketLost, type KeyedRequest } from '../ask';
+import { TownError, type ErrorCode } from '../../schema/errors';
+import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from '../ask';
 import type { EventView } from '../../schema/views';
 import { parseVerb, type Verb } from '../server/verb';
 
 const FOLLOW_POLL_MS = 500;
+const AWAY: ReadonlySet<ErrorCode> = new Set(['TOWN_DOWN', 'UNAVAILABLE']);
 
 /** A verb of the table from the full command set: asks the service after all, when it listens.
  *  @throws USAGE before anything is asked, TOWN_DOWN */
@@ -49,8 +50,7 @@ async function follow(socket: string, verb: Verb, argv: readonly string[], json:
       events = JSON.parse(answer.stdout) as EventView[];
     } catch (error) {
       // The service may be restarting: a follower outlives that.
-      if (!(error instanceof TownError) || error.code !== 'TOWN_DOWN' || ++missed * FOLLOW_POLL_MS > 60_000)
-        throw error;
+      if (!(error instanceof TownError) || !AWAY.has(error.code) || ++missed * FOLLOW_POLL_MS > 60_000) throw error;
     }
     for (const event of events) {
       after = event.seq ?? after;
@@ -75,16 +75,11 @@ async function askService(socket: string, argv: readonly string[], tty: boolean)
     return await ask(socket, request, 0);
   } catch (error) {
     if (!(error instanceof SocketLost)) throw error;
-    throw new TownError(
-      'TOWN_DOWN',
-      error.sent
-        ? 'the town went away before it answered; the command may have been carried out'
-        : 'the town is not running',
-      {
-        hint: 'start it with: town up; look at it with: town status',
-        cause: error,
-      },
-    );
+    if (error.sent) throw new TownError('UNAVAILABLE', WENT_AWAY, { hint: WENT_AWAY_HINT, cause: error });
+    throw new TownError('TOWN_DOWN', 'the town is not running', {
+      hint: 'start it with: town up; look at it with: town status',
+      cause: error,
+    });
   }
 }
 

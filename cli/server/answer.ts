@@ -69,7 +69,7 @@ export function refusalOf(error: unknown): TownError {
       cause: error,
     });
   }
-  if (code === 'ENOSPC')
+  if (code === 'ENOSPC' || code === 'EDQUOT')
     return new TownError('DISK_FULL', 'no space is left on the disk', {
       hint: 'make room on the disk, then ask again',
       cause: error,

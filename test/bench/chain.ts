@@ -9,15 +9,18 @@ import { say } from './figures';
 
 const RIG = 'hanoi';
 
-/** A fresh town that runs, with an empty repository as its rig; it is taken down and removed afterwards. */
+/** A fresh town that runs, with an empty repository as its rig; it is taken down and removed afterwards. `prepare` gets its folder before
+ *  anything is in it, and answers how to undo that. */
 export async function withTown<T>(
   worker: Readonly<Record<string, string>>,
   work: (town: DrivenTown) => Promise<T>,
+  prepare: (root: string) => () => void = () => () => undefined,
 ): Promise<T> {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'town-bench-')));
   const town = new DrivenTown(join(folder, 'town'));
+  mkdirSync(town.root);
+  const undo = prepare(town.root);
   try {
-    mkdirSync(town.root);
     await town.json('install', town.root, '--demo', '--name', 'bench');
     await town.up();
     const repository = join(folder, 'rig');
@@ -36,6 +39,7 @@ export async function withTown<T>(
     return answer;
   } finally {
     await town.killEverything();
+    undo();
     rmSync(folder, { recursive: true, force: true });
   }
 }

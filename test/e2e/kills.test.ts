@@ -17,25 +17,3 @@ it('goes on at the same step after the death of a session, of the host and of ev
     expect(await town.json('audit', 'verify')).toMatchObject({ ok: true });
   });
 }, 240_000);
-
-it('refuses with a code, says what to do, and changes nothing', async () => {
-  await withTown({}, async (town) => {
-    const refused = async (code: number, text: string, ...words: string[]) => {
-      const end = await town.run(...words);
-      expect([end.code, end.stdout]).toEqual([code, '']);
-      expect(end.stderr).toContain(text);
-    };
-    await refused(3, 'NOT_FOUND', 'task', 'show', 'hanoi-zzzzz');
-    await refused(2, 'USAGE', 'task', 'create', 'x', '--no-such-flag');
-    await refused(2, 'INVALID_INPUT', 'task', 'create', '');
-    await refused(3, 'FORMULA_NOT_FOUND', 'formula', 'show', 'absent');
-    await refused(2, 'PATH_OUTSIDE_RIG', 'formula', 'show', '../../etc/passwd');
-    const first = await town.json<{ id: string }>('task', 'create', 'first', '--rig', 'hanoi');
-    const second = await town.json<{ id: string }>('task', 'create', 'second', '--rig', 'hanoi');
-    await town.json('dep', 'add', second.id, first.id);
-    await refused(4, 'DEPENDENCY_CYCLE', 'dep', 'add', first.id, second.id);
-    await refused(4, 'OPEN_BLOCKERS', 'sling', second.id, 'hanoi');
-    expect((await town.json<{ id: string }[]>('ready')).map(({ id }) => id)).toEqual([first.id]);
-    expect(await town.json('audit', 'verify')).toMatchObject({ ok: true });
-  });
-}, 120_000);
