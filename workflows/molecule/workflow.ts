@@ -26,6 +26,7 @@ import { unreachable } from '../../schema/errors';
 import type { MoleculeInput } from '../../schema/runs';
 import { PROJECTION, TOWN } from '../activity-options';
 import { now } from '../clock';
+import { Inbox } from '../run-log';
 import { MoleculeLog } from './log';
 import { cancel, granted, openGate, resolveStep, revoked } from './messages';
 
@@ -54,7 +55,7 @@ export async function molecule(
   const log = new MoleculeLog(runId.molecule(input.id), input.epoch, carried?.molecule ?? null);
   const performing = new Set<string>();
   const attempts = new Map<number, CancellationScope>();
-  let lastN = carried?.last_n ?? input.n;
+  const inbox = new Inbox(carried?.last_n ?? input.n);
   let publishing = false;
   let changes = 0;
   let holder: string | null = null;
@@ -95,7 +96,7 @@ export async function molecule(
   setHandler(
     resolveStep,
     (message) => {
-      if (isRepeat(message.n)) return { status: 'applied before' };
+      if (inbox.isRepeat(message.n)) return { status: 'applied before' };
       const position = positionOf(log.molecule, message.step);
       const step = position === null ? undefined : log.molecule.steps[position];
       if (position === null || step === undefined || step.state.status === 'closed') return { status: 'closed before' };
@@ -122,7 +123,7 @@ export async function molecule(
   setHandler(
     openGate,
     (message) => {
-      if (isRepeat(message.n)) return { status: 'applied before' };
+      if (inbox.isRepeat(message.n)) return { status: 'applied before' };
       const position = positionOf(log.molecule, message.step);
       if (position === null || log.molecule.steps[position]?.gateOpen !== false) return { status: 'open before' };
       record({ type: 'gate_opened', step: position, by: message.actor, reason: message.reason });
@@ -136,7 +137,7 @@ export async function molecule(
     },
   );
   setHandler(cancel, (message) => {
-    if (!isRepeat(message.n) && log.molecule.status === 'running') {
+    if (!inbox.isRepeat(message.n) && log.molecule.status === 'running') {
       record({ type: 'molecule_cancelled', reason: message.reason, by: message.actor });
       for (const scope of attempts.values()) scope.cancel();
       perform('finish', () => finish('cancelled', message.reason));
@@ -156,7 +157,8 @@ export async function molecule(
     if (log.molecule.status !== 'running' && isIdle && changes === seen) break;
     if (rollOver && isIdle && !hasOpenStep(log.molecule) && changes === seen) {
       await condition(allHandlersFinished);
-      if (changes === seen) await continueAsNew<typeof molecule>(input, { molecule: log.molecule, last_n: lastN });
+      if (changes === seen)
+        await continueAsNew<typeof molecule>(input, { molecule: log.molecule, last_n: inbox.lastN });
       continue;
     }
     if (changes !== seen) continue;
@@ -166,14 +168,6 @@ export async function molecule(
   }
   await condition(allHandlersFinished);
   return { status: log.molecule.status, seq: log.molecule.seq };
-
-  /** Messages of the ledger carry a rising number; one that was applied before, also before continuing as new, is ignored. */
-  function isRepeat(n: number | undefined): boolean {
-    if (n === undefined) return false;
-    if (n <= lastN) return true;
-    lastN = n;
-    return false;
-  }
 
   /** Begins a command unless it is under way. Facts that the command itself establishes are recorded before anything is awaited. */
   function perform(key: string, body: () => Promise<void>, command?: MoleculeCommand): void {
