@@ -1,3 +1,9 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils';
 import { runId } from '../../schema/ids';
 import type { AgentInput } from '../../schema/runs';
 import { FAST, startTestTown, type TestTown } from '../support/town';
@@ -28,7 +34,7 @@ async function startHook(name: string, rolloverMs: number) {
       const { runId: current } = await hook.describe();
       return current !== started.firstExecutionRunId;
     });
-  return { address, hook, update, rolledOver };
+  return { address, hook, update, rolledOver, firstRun: started.firstExecutionRunId };
 }
 
 it('hands its hook, and which messages it has applied, to the next run', async () => {
@@ -44,3 +50,41 @@ it('hands its hook, and which messages it has applied, to the next run', async (
   expect(items).toMatchObject([{ molecule_id: 'mol-2', state: 'granted' }]);
   await hook.terminate('the test is over');
 });
+
+it('continues as new when the server suggests it', async () => {
+  const { hook, rolledOver, address, firstRun } = await startHook('basalt', 1_500);
+  await rolledOver();
+  await hook.terminate('the test is over');
+  const first = it_.temporal.client.workflow.getHandle(runId.agent(address), firstRun);
+  // A history so long that the server suggests it takes too long to make: the suggestion is written into one that ended in time.
+  const history = JSON.parse(historyToJSON(await first.fetchHistory())) as {
+    events: { workflowTaskStartedEventAttributes?: { suggestContinueAsNew?: boolean } }[];
+  };
+  const last = history.events.findLast((event) => event.workflowTaskStartedEventAttributes !== undefined);
+  Object.assign(last?.workflowTaskStartedEventAttributes ?? {}, { suggestContinueAsNew: true });
+  await expect(replay(history)).resolves.toMatchObject({ stderr: '' });
+});
+
+/** In a process of its own, since a run that spins cannot be stopped otherwise. */
+async function replay(history: object) {
+  const folder = mkdtempSync(join(tmpdir(), 'town-replay-'));
+  const file = join(folder, 'history.json');
+  const bundle = join(__dirname, '..', '..', 'dist', 'workflow-bundle.js');
+  writeFileSync(file, JSON.stringify(history));
+  const script = `const [codePath, file] = process.argv.slice(1);
+    const { DefaultLogger, Runtime, Worker } = require('@temporalio/worker');
+    Runtime.install({ logger: new DefaultLogger('ERROR') });
+    Worker.runReplayHistory({ workflowBundle: { codePath } }, require(file), 'replayed').then(
+      () => process.exit(0),
+      (error) => { console.error(error); process.exit(1); },
+    );`;
+  try {
+    return await promisify(execFile)(process.execPath, ['-e', script, bundle, file], {
+      cwd: join(__dirname, '..', '..'),
+      timeout: 30_000,
+      killSignal: 'SIGKILL',
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

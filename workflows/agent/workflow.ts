@@ -129,7 +129,7 @@ export async function agent(input: AgentInput): Promise<void> {
 
   /** A molecule that is gone cannot be told; the reconciler takes its grant back. */
   async function tell(): Promise<void> {
-    if (telling) return;
+    if (telling || news.length === 0) return;
     telling = true;
     for (let message = news.shift(); message !== undefined; message = news.shift()) {
       try {
@@ -139,6 +139,7 @@ export async function agent(input: AgentInput): Promise<void> {
       }
     }
     telling = false;
+    // Only then is somebody waiting for this: the loop, to continue as new.
     if (workflowInfo().continueAsNewSuggested) log.changes += 1;
   }
 }
