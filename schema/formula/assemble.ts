@@ -1,24 +1,68 @@
 import { convoySteps } from './convoy';
-import { mapTexts, type Advice, type Expansion, type Formula, type FormulaStep } from './formula';
+import { mapWhole, type Advice, type Expansion, type Formula, type FormulaStep, type Hook } from './formula';
+import { applyOverlay, type Overlay } from './overlay';
 import { within, type Place, type ProblemList } from './problems';
+import {
+  allWithin,
+  behind,
+  everywhere,
+  fillMacros,
+  handOn,
+  lastOf,
+  mapSteps,
+  matchesGlob,
+  named,
+  recontain,
+  renameStep,
+  rewire,
+} from './step-list';
+import { Budget, unroll } from './unroll';
+import { refuseValue, substitute } from './variables';
+import {
+  addBranch,
+  addGate,
+  advise,
+  attach,
+  isTriggered,
+  noteUnknown,
+  standIns,
+  stepMacros,
+  stepTraits,
+  type Traits,
+} from './weave';
 
 export const STEPS_MAX = 5_000;
-const EXPANSION_DEPTH_MAX = 5;
+export const EXPANSION_DEPTH_MAX = 5;
 const EXTENDS_MAX = 20;
 
-interface Assembling {
+export interface Assembling {
   /** A formula by name, already read; null when there is none. */
   readonly resolve: (name: string) => Formula | null;
   readonly problems: ProblemList;
   /** Default: 5,000. */
   readonly stepsMax?: number;
+  /** Values of the formula's variables; null: not known yet. */
+  readonly values: ReadonlyMap<string, string> | null;
+  /** Of the task that the formula is poured for; hooks look at it. */
+  readonly traits?: Traits;
+  readonly overlay?: (name: string) => Overlay | null;
+  readonly readText?: ReadText;
+  /** How many formulas have been attached to reach this one. */
+  readonly depth?: number;
 }
 
-/** Joins a formula with its parents: their variables and steps come first, and what the child names again replaces theirs in place. */
-export function joinParents(formula: Formula, assembling: Assembling, heirs: readonly string[] = []): Formula {
+/** The text of a file that a formula names, by the formula's own file and the path in it; null when it cannot be had. */
+export type ReadText = (formulaFile: string, path: string) => string | null;
+
+/** Joins a formula with its parents and with its overlay: their variables and steps come first, and what the child names again replaces theirs in place. */
+export function joinParents(
+  formula: Formula,
+  assembling: Pick<Assembling, 'resolve' | 'problems' | 'overlay' | 'readText'>,
+  heirs: readonly string[] = [],
+): Formula {
   const line = [...heirs, formula.name];
   const at = within({ source: formula.source, path: '' }, 'extends');
-  return formula.extends
+  const whole = formula.extends
     .toReversed()
     .flatMap((name) => {
       const parent = line.length > EXTENDS_MAX || line.includes(name) ? 'cycle' : assembling.resolve(name);
@@ -35,7 +79,28 @@ export function joinParents(formula: Formula, assembling: Assembling, heirs: rea
       if (parent === null) noteMissing({ name, at }, assembling.problems);
       return parent === null ? [] : [joinParents(parent, assembling, line)];
     })
-    .reduce((child, parent) => inherit(child, parent), formula);
+    .reduce((child, parent) => inherit(child, parent), withFiles(formula, assembling));
+  const overlay = assembling.overlay?.(formula.name) ?? null;
+  return overlay === null ? whole : applyOverlay(whole, overlay, assembling.problems);
+}
+
+/** Puts the text of each `description_file` into its step. */
+function withFiles(formula: Formula, { problems, readText }: Pick<Assembling, 'problems' | 'readText'>): Formula {
+  const read = (step: FormulaStep): FormulaStep => {
+    if (step.descriptionFile === null) return step;
+    const { file } = step.at.source;
+    const description = readText?.(file, step.descriptionFile) ?? null;
+    if (description !== null) return { ...step, description };
+    problems.add({
+      code: 'FORMULA_UNKNOWN_FILE',
+      at: within(step.at, 'description_file'),
+      severity: formula.mode === 'strict' ? 'error' : 'warning',
+      message: `the file ${step.descriptionFile} cannot be read`,
+      fix: 'Put it beside the formula, or write the text into description.',
+    });
+    return { ...step, description: step.description ?? `See the file ${step.descriptionFile}.` };
+  };
+  return { ...formula, steps: mapSteps(formula.steps, read), template: mapSteps(formula.template, read) };
 }
 
 /**
@@ -43,21 +108,23 @@ export function joinParents(formula: Formula, assembling: Assembling, heirs: rea
  * children lifted out. Takes a formula that `joinParents` made. @returns null when there would be too many.
  */
 export function assembleSteps(formula: Formula, assembling: Assembling): FormulaStep[] | null {
+  const { problems, values } = assembling;
   const limits = new Budget(assembling.stepsMax ?? STEPS_MAX);
-  let steps = [...formula.steps, ...(formula.convoy === null ? [] : convoySteps(formula, formula.convoy))];
-  steps = unroll(named(steps), limits);
-  for (const advice of formula.advice) steps = advise(steps, advice, limits);
-  steps = expandInline(steps, { ...assembling, limits }, 0);
-  for (const expansion of formula.expansions) steps = expandMatching(steps, expansion, { ...assembling, limits });
+  const expanding: Expanding = { ...assembling, limits, outer: formula.vars };
+  let steps = unroll(ownSteps(formula, expanding), { limits, problems, values });
+  for (const branch of formula.branches) steps = addBranch(steps, branch, problems);
+  for (const gate of formula.gates) steps = addGate(steps, gate, problems);
+  steps = attachHooked(steps, formula, expanding);
+  steps = adviseAll(steps, formula.advice, limits);
+  steps = everywhere(steps, (list) => expandInline(list, expanding, 0));
+  for (const expansion of formula.expansions) steps = expandMatching(steps, expansion, expanding);
   for (const name of formula.aspects) {
     const aspect = assembling.resolve(name);
-    if (aspect === null) {
-      noteMissing({ name, at: { source: formula.source, path: 'compose.aspects' } }, assembling.problems);
-    }
-    for (const advice of aspect?.advice ?? []) steps = advise(steps, advice, limits);
+    if (aspect === null) noteMissing({ name, at: { source: formula.source, path: 'compose.aspects' } }, problems);
+    else steps = adviseAll(steps, joinParents(aspect, assembling).advice, limits);
   }
-  if (!limits.spent && limits.allows(steps.length)) return steps;
-  assembling.problems.add({
+  if (!limits.spent && limits.allows(allWithin(steps).length)) return steps;
+  problems.add({
     code: 'FORMULA_TOO_BIG',
     at: { source: formula.source, path: 'steps' },
     message: `the formula has more than ${limits.max} steps`,
@@ -66,22 +133,7 @@ export function assembleSteps(formula: Formula, assembling: Assembling): Formula
   return null;
 }
 
-/** Stops every multiplication of steps before it happens: nested loops and expansions could make billions. */
-class Budget {
-  readonly max: number;
-  spent = false;
-
-  constructor(max: number) {
-    this.max = max;
-  }
-
-  allows(steps: number): boolean {
-    if (steps > this.max) this.spent = true;
-    return !this.spent;
-  }
-}
-
-function noteMissing(missing: { readonly name: string; readonly at: Place }, problems: ProblemList): void {
+export function noteMissing(missing: { readonly name: string; readonly at: Place }, problems: ProblemList): void {
   problems.add({
     code: 'FORMULA_UNKNOWN_FORMULA',
     at: missing.at,
@@ -101,9 +153,16 @@ function inherit(child: Formula, parent: Formula): Formula {
     advice: [...parent.advice, ...child.advice],
     expansions: [...parent.expansions, ...child.expansions],
     aspects: [...new Set([...parent.aspects, ...child.aspects])],
+    branches: [...parent.branches, ...child.branches],
+    gates: [...parent.gates, ...child.gates],
+    bondPoints: [...parent.bondPoints, ...child.bondPoints],
+    hooks: [...parent.hooks, ...child.hooks],
     convoy: child.convoy ?? parent.convoy,
     metadata: { ...parent.metadata, ...child.metadata },
-    unsupported: [...parent.unsupported, ...child.unsupported],
+    labels: [...new Set([...parent.labels, ...child.labels])],
+    phase: child.phase ?? parent.phase,
+    pour: child.pour ?? parent.pour,
+    squash: child.squash ?? parent.squash,
   };
 }
 
@@ -113,125 +172,37 @@ function replaceById(parents: readonly FormulaStep[], own: readonly FormulaStep[
   return [...parents.map((step) => replacing.get(step.id) ?? step), ...own.filter((step) => !known.has(step.id))];
 }
 
-/** Steps without an id were reported when they were read; they take no part. */
-function named(steps: readonly FormulaStep[]): FormulaStep[] {
-  return steps.filter((step) => step.id !== '');
-}
-
-/** Loops become `<loop>.iter<n>.<step>`, each round after the one before; children come before their parent, which needs them. */
-function unroll(steps: readonly FormulaStep[], limits: Budget): FormulaStep[] {
-  let flat: FormulaStep[] = [];
-  const ends: [string, string[]][] = [];
-  for (const step of steps) {
-    const { loop } = step;
-    if (loop !== null) {
-      const body = unroll(named(loop.body), limits);
-      if (!limits.allows(flat.length + loop.count * body.length)) return [];
-      const rounds = repeat(step, passOn(step, body), loop.count);
-      flat.push(...rounds.steps);
-      ends.push([step.id, rounds.ends]);
-    } else if (step.children.length > 0) {
-      const children = unroll(named(step.children), limits);
-      if (!limits.allows(flat.length + children.length + 1)) return [];
-      flat.push(...behind(children, step.needs));
-      flat.push({ ...step, children: [], needs: [...new Set([...step.needs, ...children.map((child) => child.id)])] });
-    } else {
-      flat.push(step);
-    }
+/** Also of a part that is run by itself: an expansion in place of a step `main`, an aspect around stand-ins. */
+function ownSteps(formula: Formula, expanding: Expanding): FormulaStep[] {
+  const convoy = formula.convoy === null ? [] : convoySteps(formula, formula.convoy, expanding.values);
+  const steps = [...formula.steps, ...convoy];
+  if (steps.length > 0) return steps;
+  if (formula.type === 'aspect') return standIns(formula);
+  if (formula.type === 'expansion') {
+    const macros = new Map([
+      ...Object.keys(formula.vars).map((name) => [name, `{{${name}}}`] as const),
+      ['target', 'main'],
+      ['target.id', 'main'],
+      ['target.title', formula.title ?? formula.name],
+      ['target.description', formula.description ?? ''],
+    ]);
+    return formula.template.map((step) => mapWhole(step, (text) => fillMacros(text, macros)));
   }
-  for (const [id, replacements] of ends) flat = rewire(flat, id, replacements);
-  return flat;
+  return [];
 }
 
-/** What cannot be run about a step that is replaced stays known on those in its place, so that it is refused and not lost. */
-function passOn(replaced: FormulaStep, steps: readonly FormulaStep[]): FormulaStep[] {
-  const lost = [
-    ...replaced.unsupported,
-    ...(replaced.gate === null ? [] : [within(replaced.at, 'gate')]),
-    ...(replaced.checks.length === 0 ? [] : [within(replaced.at, 'checks')]),
-    ...(replaced.children.length === 0 ? [] : [within(replaced.at, 'children')]),
-    ...(replaced.loop === null || replaced.expand === null ? [] : [within(replaced.at, 'expand')]),
-  ];
-  return lost.length === 0
-    ? [...steps]
-    : steps.map((step) => ({ ...step, unsupported: [...step.unsupported, ...lost] }));
-}
-
-function repeat(
-  loop: FormulaStep,
-  body: readonly FormulaStep[],
-  count: number,
-): { steps: FormulaStep[]; ends: string[] } {
-  const steps: FormulaStep[] = [];
-  const own = new Set(body.map((step) => step.id));
-  let ends: readonly string[] = loop.needs;
-  for (let round = 1; round <= count; round += 1) {
-    const rename = (id: string): string => (own.has(id) ? `${loop.id}.iter${round}.${id}` : id);
-    const renamed = body.map((step) => ({ ...step, id: rename(step.id), needs: step.needs.map(rename) }));
-    steps.push(...behind(renamed, ends));
-    ends = lastOf(renamed);
-  }
-  return { steps, ends: [...ends] };
-}
-
-/** Makes the steps that need none of the others wait for `needs` too. */
-function behind(steps: readonly FormulaStep[], needs: readonly string[]): FormulaStep[] {
-  const own = new Set(steps.map((step) => step.id));
-  return steps.map((step) =>
-    step.needs.some((need) => own.has(need)) ? step : { ...step, needs: [...new Set([...needs, ...step.needs])] },
+function adviseAll(steps: readonly FormulaStep[], advice: readonly Advice[], limits: Budget): FormulaStep[] {
+  const own = new Set(allWithin(steps).map((step) => step.id));
+  return advice.reduce<FormulaStep[]>(
+    (list, each) => everywhere(list, (scope) => advise(scope, each, { own, limits })),
+    [...steps],
   );
-}
-
-/** Ids that none of the others needs. */
-function lastOf(steps: readonly FormulaStep[]): string[] {
-  const needed = new Set(steps.flatMap((step) => step.needs));
-  return steps.map((step) => step.id).filter((id) => !needed.has(id));
-}
-
-/** Makes those that need `id` need the replacements instead. */
-function rewire(steps: readonly FormulaStep[], id: string, replacements: readonly string[]): FormulaStep[] {
-  return steps.map((step) =>
-    step.needs.includes(id)
-      ? { ...step, needs: [...new Set(step.needs.flatMap((need) => (need === id ? replacements : [need])))] }
-      : step,
-  );
-}
-
-/** Steps before wait for what the target waited for, one after the other; those behind the target wait for the last step after. */
-function advise(steps: readonly FormulaStep[], advice: Advice, limits: Budget): FormulaStep[] {
-  const targets = steps.filter((step) => matchesGlob(advice.target, step.id));
-  if (!limits.allows(steps.length + targets.length * (advice.before.length + advice.after.length))) return [];
-  let result = [...steps];
-  for (const { id } of targets) {
-    const target = result.find((step) => step.id === id);
-    if (target === undefined) continue;
-    const macros = stepMacros('step', target);
-    const before = chain(
-      named(advice.before).map((step) => fillMacros(step, macros)),
-      target.needs,
-    );
-    const after = chain(
-      named(advice.after).map((step) => fillMacros(step, macros)),
-      [id],
-    );
-    const inner = before.at(-1);
-    const needs = inner === undefined ? target.needs : [...new Set([...target.needs, inner.id])];
-    const last = after.at(-1);
-    if (last !== undefined) result = rewire(result, id, [last.id]);
-    result = result.flatMap((step) => (step.id === id ? [...before, { ...step, needs }, ...after] : [step]));
-  }
-  return result;
-}
-
-function chain(steps: readonly FormulaStep[], needs: readonly string[]): FormulaStep[] {
-  return steps.map((step, index) => {
-    const before = steps[index - 1];
-    return { ...step, needs: [...new Set([...(before === undefined ? needs : [before.id]), ...step.needs])] };
-  });
 }
 
 interface Expanding extends Assembling {
   readonly limits: Budget;
+  /** Variables of the formula that the expansion is put into. */
+  readonly outer: Formula['vars'];
 }
 
 function expandInline(steps: readonly FormulaStep[], expanding: Expanding, depth: number): FormulaStep[] {
@@ -246,23 +217,18 @@ function expandInline(steps: readonly FormulaStep[], expanding: Expanding, depth
 
 function expandMatching(steps: readonly FormulaStep[], expansion: Expansion, expanding: Expanding): FormulaStep[] {
   const { target, many, at } = expansion;
-  const targets = steps.filter((step) => (many ? matchesGlob(target, step.id) : step.id === target));
-  if (targets.length === 0) {
-    expanding.problems.add({
-      code: 'FORMULA_UNKNOWN_STEP',
-      at: within(at, many ? 'select' : 'target'),
-      message: `no step is named ${target}`,
-      fix: 'Name a step of this formula or of its parents.',
-    });
-  }
-  let result = [...steps];
-  for (const { id } of targets) {
-    const step = result.find((candidate) => candidate.id === id);
-    if (step === undefined || expanding.limits.spent) continue;
-    const use = { with: expansion.with, vars: expansion.vars, at: within(at, 'with') };
-    result = expandOne(result, { step, use, depth: 0 }, expanding);
-  }
-  return result;
+  const isTarget = (step: FormulaStep): boolean => (many ? matchesGlob(target, step.id) : step.id === target);
+  if (!allWithin(steps).some(isTarget))
+    noteUnknown({ id: target, at: within(at, many ? 'select' : 'target') }, expanding.problems);
+  const use = { with: expansion.with, vars: expansion.vars, at: within(at, 'with') };
+  return everywhere(steps, (list) => {
+    let result = [...list];
+    for (const { id } of list.filter(isTarget)) {
+      const step = result.find((candidate) => candidate.id === id);
+      if (step !== undefined && !expanding.limits.spent) result = expandOne(result, { step, use, depth: 0 }, expanding);
+    }
+    return result;
+  });
 }
 
 interface ExpansionUse {
@@ -277,9 +243,11 @@ function expandOne(
   { step, use, depth }: ExpansionUse,
   expanding: Expanding,
 ): FormulaStep[] {
-  const found = expanding.resolve(use.with);
+  const { problems, limits, values } = expanding;
+  const name = substitute(use.with, values ?? new Map());
+  const found = expanding.resolve(name);
   if (found === null) {
-    noteMissing({ name: use.with, at: use.at }, expanding.problems);
+    noteMissing({ name, at: use.at }, problems);
     return [...steps];
   }
   const formula = joinParents(found, expanding);
@@ -287,60 +255,112 @@ function expandOne(
     const message =
       depth >= EXPANSION_DEPTH_MAX
         ? `expansions are nested deeper than ${EXPANSION_DEPTH_MAX}`
-        : `${use.with} has no template`;
-    expanding.problems.add({ code: 'FORMULA_VALUE', at: use.at, message, fix: 'Name a formula of type expansion.' });
+        : `${name} has no template`;
+    problems.add({ code: 'FORMULA_VALUE', at: use.at, message, fix: 'Name a formula of type expansion.' });
     return [...steps];
   }
-  const defaults = Object.entries(formula.vars).flatMap(([name, spec]) =>
-    spec.default === null ? [] : [[name, spec.default] as const],
+  const own = ownValues(formula, use, expanding);
+  const macros = new Map([...own, ...stepMacros('target', step), ['target', step.id]]);
+  // A variable of the expansion alone may be written with both braces, since nobody else could fill it.
+  const inner = new Map([...own].filter(([variable]) => !Object.hasOwn(expanding.outer, variable)));
+  const fill = (text: string): string => substitute(fillMacros(text, macros), inner);
+  const filled = named(formula.template).map((part) => mapWhole(part, fill));
+  const unrolled = behind(unroll(filled, { limits, problems, values }), step.needs);
+  const parts = expandInline(handOn(step, unrolled, problems), expanding, depth + 1);
+  if (!limits.allows(steps.length + parts.length)) return [];
+  const ids = parts.map((part) => part.id);
+  return recontain(rewire(steps, step.id, lastOf(parts)), step.id, ids).flatMap((other) =>
+    other.id === step.id ? parts : [other],
   );
-  const macros = new Map([
-    ...defaults,
-    ...Object.entries(use.vars),
-    ...stepMacros('target', step),
-    ['target', step.id],
-  ]);
-  const filled = passOn(step, named(formula.template)).map((part) => fillMacros(part, macros));
-  let parts = unroll(filled, expanding.limits);
-  parts = expandInline(behind(parts, step.needs), expanding, depth + 1);
-  if (!expanding.limits.allows(steps.length + parts.length)) return [];
-  const ends = lastOf(parts);
-  return rewire(steps, step.id, ends).flatMap((other) => (other.id === step.id ? parts : [other]));
 }
 
-function stepMacros(prefix: string, step: FormulaStep): Map<string, string> {
-  return new Map([
-    [`${prefix}.id`, step.id],
-    [`${prefix}.title`, step.title ?? step.id],
-    [`${prefix}.description`, step.description ?? step.instructions ?? ''],
-  ]);
-}
-
-/** Puts values in place of `{name}`, also in ids and needs. `{{name}}` is not touched. */
-function fillMacros(step: FormulaStep, macros: ReadonlyMap<string, string>): FormulaStep {
-  const fill = (text: string): string =>
-    text.replaceAll(/(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})/g, (whole, name: string) => macros.get(name) ?? whole);
-  return {
-    ...mapTexts(step, fill),
-    id: fill(step.id),
-    needs: step.needs.map(fill),
-    children: step.children.map((child) => fillMacros(child, macros)),
-    loop: step.loop === null ? null : { ...step.loop, body: step.loop.body.map((part) => fillMacros(part, macros)) },
-  };
-}
-
-/** `*` stands for any characters. Written out by hand, since a glob from a file must not make an engine backtrack. */
-function matchesGlob(glob: string, id: string): boolean {
-  const parts = glob.split('*');
-  const first = parts[0] ?? '';
-  if (parts.length === 1) return glob === id;
-  const last = parts.at(-1) ?? '';
-  if (!id.startsWith(first) || !id.endsWith(last) || id.length < first.length + last.length) return false;
-  let at = first.length;
-  for (const part of parts.slice(1, -1)) {
-    const found = id.indexOf(part, at);
-    if (found === -1 || found + part.length > id.length - last.length) return false;
-    at = found + part.length;
+/** What the variables of a formula are where another one uses it: given there, or by default. */
+function ownValues(formula: Formula, use: ExpansionUse['use'], expanding: Expanding): Map<string, string> {
+  const { problems } = expanding;
+  const values = new Map<string, string>();
+  for (const name of Object.keys(use.vars)) {
+    if (Object.hasOwn(formula.vars, name)) continue;
+    problems.add({
+      code: 'FORMULA_UNKNOWN_VARIABLE',
+      at: use.at,
+      severity: formula.mode === 'strict' ? 'error' : 'warning',
+      message: `${formula.name} has no variable ${name}`,
+      fix: `Use one of: ${Object.keys(formula.vars).join(', ') || 'none'}.`,
+    });
   }
-  return true;
+  for (const [name, spec] of Object.entries(formula.vars)) {
+    const given = Object.hasOwn(use.vars, name) ? use.vars[name] : undefined;
+    const value = given ?? spec.default;
+    if (value !== null) values.set(name, value);
+    if (given !== undefined && !given.includes('{')) refuseValue({ name, value: given, spec, at: use.at }, problems);
+    if (value !== null || !spec.required || Object.hasOwn(expanding.outer, name)) continue;
+    problems.add({
+      code: 'FORMULA_MISSING_VARIABLE',
+      at: use.at,
+      message: `the variable ${name} of ${formula.name} has no value here`,
+      fix: `Give it in vars: ${name} = "…".`,
+    });
+  }
+  for (const [name, value] of Object.entries(use.vars)) values.set(name, value);
+  return values;
+}
+
+/** A hook acts when the formula, one of its steps or the task it is poured for has the trait. */
+function attachHooked(steps: readonly FormulaStep[], formula: Formula, expanding: Expanding): FormulaStep[] {
+  const { problems } = expanding;
+  for (const { step, side, at } of formula.bondPoints) {
+    if (steps.some(({ id }) => id === step)) continue;
+    noteUnknown({ id: step, at: within(at, `${side}_step`) }, problems);
+  }
+  const type = formula.metadata['type'];
+  const traits: Traits[] = [
+    { labels: formula.labels, type: typeof type === 'string' ? type : null, priority: null },
+    ...(expanding.traits === undefined ? [] : [expanding.traits]),
+    ...allWithin(steps).map(stepTraits),
+  ];
+  return formula.hooks
+    .filter(({ trigger }) => isTriggered(trigger, traits))
+    .reduce<FormulaStep[]>((list, hook) => attachOne(list, hook, { formula, expanding }), [...steps]);
+}
+
+function attachOne(
+  steps: readonly FormulaStep[],
+  hook: Hook,
+  { formula, expanding }: { readonly formula: Formula; readonly expanding: Expanding },
+): FormulaStep[] {
+  const { problems, limits, depth = 0 } = expanding;
+  const at = within(hook.at, 'attach');
+  const found = expanding.resolve(hook.attach);
+  const point = formula.bondPoints.find(({ id }) => id === hook.bondPoint) ?? null;
+  if (found === null) noteMissing({ name: hook.attach, at }, problems);
+  if (hook.bondPoint !== null && point === null) {
+    const fix = `Use one of: ${formula.bondPoints.map(({ id }) => id).join(', ') || 'none is there yet'}.`;
+    problems.add({
+      code: 'FORMULA_UNKNOWN_STEP',
+      at: within(hook.at, 'at'),
+      message: `there is no bond point ${hook.bondPoint}`,
+      fix,
+    });
+  }
+  if (depth >= EXPANSION_DEPTH_MAX) {
+    const message = `formulas are attached to each other deeper than ${EXPANSION_DEPTH_MAX}`;
+    problems.add({ code: 'FORMULA_VALUE', at, message, fix: 'Remove one of these hooks.' });
+  }
+  if (found === null || depth >= EXPANSION_DEPTH_MAX || limits.spent) return [...steps];
+  const attached = joinParents(found, expanding);
+  if (attached.type === 'aspect') return adviseAll(steps, attached.advice, limits);
+  const own = ownValues(attached, { with: hook.attach, vars: hook.vars, at }, expanding);
+  const values = new Map(
+    [...own].filter(([name]) => !Object.hasOwn(expanding.outer, name) || Object.hasOwn(hook.vars, name)),
+  );
+  const inner = assembleSteps(attached, { ...expanding, values, stepsMax: limits.max, depth: depth + 1 }) ?? [];
+  const ids = new Set(inner.map((step) => step.id));
+  const rename = (id: string): string => (ids.has(id) ? `${hook.attach}.${id}` : id);
+  const renamed = inner.map((step) =>
+    renameStep(
+      mapWhole(step, (text) => substitute(text, values)),
+      rename,
+    ),
+  );
+  return limits.allows(steps.length + renamed.length) ? attach(steps, renamed, point) : [];
 }

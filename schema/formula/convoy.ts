@@ -1,25 +1,38 @@
-import type { ConvoyParts, Formula, FormulaStep, Leg } from './formula';
+import { plainStep, type ConvoyParts, type Formula, type FormulaStep, type Leg } from './formula';
+
+/** The variable that chooses one of a convoy's presets. */
+export const PRESET = 'preset';
 
 /**
- * The steps of a convoy formula: one for each leg, side by side, and the synthesis that needs them. Its texts know the
- * placeholders `{{.problem}}` (an input), `{{.leg.id}}`, `{{.leg.title}}`, `{{.leg.focus}}`, `{{.leg.description}}`,
+ * The steps of a convoy formula: one for each leg, side by side, and the synthesis that needs them; of a preset, only its legs. Its
+ * texts know the placeholders `{{.problem}}` (an input), `{{.leg.id}}`, `{{.leg.title}}`, `{{.leg.focus}}`, `{{.leg.description}}`,
  * `{{.output.directory}}`, `{{.output_path}}` and `{{.formula_name}}`; an input becomes `{{problem}}`, filled in later with the
- * other variables. Other template code is left as it stands.
+ * other variables. `{{if .problem}}…{{else}}…{{end}}` is decided where the value is known. Other template code is left as it stands.
  */
-export function convoySteps(formula: Formula, convoy: ConvoyParts): FormulaStep[] {
+export function convoySteps(
+  formula: Formula,
+  convoy: ConvoyParts,
+  values: ReadonlyMap<string, string> | null,
+): FormulaStep[] {
   const scope = new Map([['formula_name', formula.name]]);
   for (const name of Object.keys(formula.vars)) scope.set(name, `{{${name}}}`);
   for (const [key, value] of Object.entries(convoy.output)) scope.set(`output.${key}`, value);
-  const legs = convoy.legs.map((leg) => legStep(leg, convoy, scope));
-  if (convoy.synthesis === null) return legs;
+  const chosen = convoy.presets[values?.get(PRESET) ?? '']?.legs;
+  const legs = convoy.legs.filter((leg) => chosen === undefined || chosen.includes(leg.id));
+  const has = (name: string): boolean | null =>
+    values !== null && Object.hasOwn(formula.vars, name) ? (values.get(name) ?? '') !== '' : null;
+  const prompt = convoy.prompt === null ? null : decideBranches(convoy.prompt, has);
+  const steps = legs.map((leg) => legStep(leg, { ...convoy, prompt }, scope));
+  if (convoy.synthesis === null) return steps;
   const { title, description, needs, at } = convoy.synthesis;
+  const ids = legs.map((leg) => leg.id);
   const synthesis: FormulaStep = {
     ...plainStep('synthesis', at),
     title: title === null ? 'Synthesis' : fill(title, scope),
-    instructions: description === null ? null : fill(description, scope),
-    needs: needs.length === 0 ? convoy.legs.map((leg) => leg.id) : needs,
+    instructions: description === null ? null : fill(decideBranches(description, has), scope),
+    needs: needs.length === 0 ? ids : ids.filter((id) => needs.includes(id)),
   };
-  return [...legs, synthesis];
+  return [...steps, synthesis];
 }
 
 function legStep(leg: Leg, convoy: ConvoyParts, shared: ReadonlyMap<string, string>): FormulaStep {
@@ -46,27 +59,51 @@ function fill(text: string, scope: ReadonlyMap<string, string>): string {
   return once(once(text));
 }
 
-function plainStep(id: string, at: FormulaStep['at']): FormulaStep {
-  return {
-    id,
-    at,
-    title: null,
-    description: null,
-    instructions: null,
-    design: null,
-    notes: null,
-    acceptance: null,
-    needs: [],
-    parallel: true,
-    checks: [],
-    gate: null,
-    priority: null,
-    labels: [],
-    assignee: null,
-    metadata: {},
-    children: [],
-    expand: null,
-    loop: null,
-    unsupported: [],
+interface Block {
+  /** What opened it, as written. */
+  readonly opening: string;
+  readonly decides: boolean | null;
+  text: string;
+  otherwise: string | null;
+}
+
+/** Decides `{{if .name}}` where `has` knows the name; blocks about anything else stay as they are written. */
+function decideBranches(text: string, has: (name: string) => boolean | null): string {
+  const open: Block[] = [{ opening: '', decides: null, text: '', otherwise: null }];
+  const add = (part: string): void => {
+    const block = open.at(-1);
+    if (block === undefined) return;
+    if (block.otherwise === null) block.text += part;
+    else block.otherwise += part;
   };
+  let at = 0;
+  for (const tag of text.matchAll(/\{\{-?\s{0,9}(if|with|range|else|end)\b([^{}]{0,200})\}\}/g)) {
+    const [written, word, inside = ''] = tag;
+    const before = text.slice(at, tag.index);
+    add(written.startsWith('{{-') ? before.trimEnd() : before);
+    at = tag.index + written.length;
+    if (written.endsWith('-}}')) while (/\s/.test(text[at] ?? '')) at += 1;
+    const rest = inside.replace(/-$/, '').trim();
+    const block = open.at(-1);
+    if (word === 'else' && rest === '' && block !== undefined && block.decides !== null) block.otherwise = '';
+    else if (word === 'else') add(written);
+    else if (word === 'end' && open.length > 1) add(closed(open.pop(), written));
+    else if (word === 'end') add(written);
+    else
+      open.push({
+        opening: written,
+        decides: word === 'if' ? has(rest.replace(/^\./, '')) : null,
+        text: '',
+        otherwise: null,
+      });
+  }
+  add(text.slice(at));
+  // What was never closed is no template.
+  return open.length === 1 ? (open[0]?.text ?? text) : text;
+}
+
+function closed(block: Block | undefined, end: string): string {
+  if (block === undefined) return end;
+  if (block.decides === null) return `${block.opening}${block.text}${end}`;
+  return block.decides ? block.text : (block.otherwise ?? '');
 }

@@ -30,6 +30,8 @@ export interface FanOut {
   readonly mode: 'parallel' | 'sequential';
   /** More items than this end the fan-out as failed: nothing is started. */
   readonly itemsMax: number;
+  /** What an item that fails means: the others go on all the same, or those not yet begun are skipped. Absent: as for any step. */
+  readonly onItemFailure?: 'continue' | 'stop';
 }
 
 /** What must happen, beside its needs, before a step may start. `timeoutMs`: then it is escalated to a person and stays closed. */

@@ -1,9 +1,15 @@
 import type { FormulaStep } from './formula';
 import { orderSteps } from './order';
 import { within, type ProblemList } from './problems';
+import { everywhere } from './step-list';
 
 /** Notes duplicate ids, needs that name no step, and cycles. @returns the steps in an order in which they can run. */
 export function checkGraph(steps: readonly FormulaStep[], problems: ProblemList): FormulaStep[] {
+  return everywhere(steps, (list) => checkList(list, problems));
+}
+
+/** As `checkGraph`, for one list alone. */
+export function checkList(steps: readonly FormulaStep[], problems: ProblemList): FormulaStep[] {
   const byId = new Map<string, FormulaStep>();
   for (const step of steps) {
     const first = byId.get(step.id);
@@ -30,7 +36,12 @@ export function checkGraph(steps: readonly FormulaStep[], problems: ProblemList)
       });
     }
   }
-  const { order, cycles } = orderSteps([...byId.values()]);
+  // A step that waits for what another brings comes after that one, also where it does not need it.
+  const waiting = [...byId.values()].map((step) => ({
+    id: step.id,
+    needs: step.waitsFor?.of == null ? step.needs : [...step.needs, step.waitsFor.of],
+  }));
+  const { order, cycles } = orderSteps(waiting);
   for (const cycle of cycles) {
     const step = byId.get(cycle[0] ?? '');
     if (step === undefined) continue;
@@ -41,5 +52,5 @@ export function checkGraph(steps: readonly FormulaStep[], problems: ProblemList)
       fix: 'Remove one of these needs.',
     });
   }
-  return order;
+  return order.flatMap(({ id }) => byId.get(id) ?? []);
 }

@@ -17,8 +17,13 @@ export const PROBLEM_CODES = [
   'FORMULA_CYCLE',
   'FORMULA_UNKNOWN_STEP',
   'FORMULA_UNKNOWN_FORMULA',
+  'FORMULA_UNKNOWN_FILE',
   'FORMULA_EXTENDS_CYCLE',
-  'FORMULA_NOT_SUPPORTED',
+  'FORMULA_CONDITION',
+  'FORMULA_GATE',
+  'FORMULA_WAITS_FOR',
+  'FORMULA_CONFLICT',
+  'FORMULA_PART',
   'FORMULA_REQUIRED_DEFAULT',
   'FORMULA_MISSING_VARIABLE',
   'FORMULA_UNKNOWN_VARIABLE',
@@ -41,7 +46,7 @@ export interface Place {
   readonly path: string;
 }
 
-interface Finding {
+export interface Finding {
   readonly code: ProblemCode;
   readonly at: Place;
   readonly message: string;

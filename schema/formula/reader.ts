@@ -1,5 +1,5 @@
 import type { Json, JsonObject } from '../json';
-import { ProblemList, within, type Place } from './problems';
+import { ProblemList, within, type Place, type ProblemCode } from './problems';
 
 /** Strict: a key we do not know is an error. Compatible: a warning, for files written for other tools. */
 export type FormulaMode = 'strict' | 'compatible';
@@ -8,19 +8,25 @@ export type FormulaMode = 'strict' | 'compatible';
 export class TableReader {
   readonly place: Place;
   readonly problems: ProblemList;
+  readonly mode: FormulaMode;
   readonly #table: JsonObject;
-  readonly #mode: FormulaMode;
 
   constructor(table: JsonObject, place: Place, shared: { readonly problems: ProblemList; readonly mode: FormulaMode }) {
     this.#table = table;
     this.place = place;
     this.problems = shared.problems;
-    this.#mode = shared.mode;
+    this.mode = shared.mode;
   }
 
   /** A reader for a table found inside this one by other means than a key. */
   inner(table: JsonObject, place: Place): TableReader {
-    return new TableReader(table, place, { problems: this.problems, mode: this.#mode });
+    return new TableReader(table, place, { problems: this.problems, mode: this.mode });
+  }
+
+  /** The same table without some keys and with others, at the same place. */
+  except(without: readonly string[], more: JsonObject): TableReader {
+    const rest = Object.entries(this.#table).filter(([key]) => !without.includes(key));
+    return this.inner({ ...Object.fromEntries(rest), ...more }, this.place);
   }
 
   keys(): string[] {
@@ -47,11 +53,16 @@ export class TableReader {
       this.problems.add({
         code: 'FORMULA_UNKNOWN_KEY',
         at: this.at(key),
-        severity: this.#mode === 'strict' ? 'error' : 'warning',
+        severity: this.severity(),
         message: `the key ${key} is not known here`,
         fix: near === undefined ? `Use one of: ${known.join(', ')}.` : `Write ${near}.`,
       });
     }
+  }
+
+  /** Of what another tool would let pass. */
+  severity(): 'error' | 'warning' {
+    return this.mode === 'strict' ? 'error' : 'warning';
   }
 
   text(key: string): string | null {
@@ -59,6 +70,17 @@ export class TableReader {
     if (value === undefined || typeof value === 'string') return value ?? null;
     this.#wrongType(key, 'a text', value);
     return null;
+  }
+
+  /** A text, or a list of texts that become its paragraphs. */
+  prose(key: string): string | null {
+    const value = this.value(key);
+    return value !== undefined && isList(value) ? this.texts(key).join('\n') : this.text(key);
+  }
+
+  /** The first of several keys that are written for one thing. */
+  firstText(...keys: string[]): string | null {
+    return keys.map((key) => this.scalar(key)).find((text) => text !== null) ?? null;
   }
 
   /** A text, number or truth value, as text. */
@@ -69,14 +91,16 @@ export class TableReader {
   }
 
   flag(key: string): boolean | null {
-    const value = this.value(key);
+    const value = this.#lenient(key, /^(?:true|false)$/, (text) => text === 'true');
     if (value === undefined || typeof value === 'boolean') return value ?? null;
     this.#wrongType(key, 'true or false', value);
     return null;
   }
 
   integer(key: string, range: { readonly min: number; readonly max: number }): number | null {
-    const value = this.value(key);
+    const value = this.#lenient(key, /^[Pp]?\d{1,9}(?:\.\d{1,9}){0,2}$/, (text) =>
+      Number.parseInt(text.replace(/^[Pp]/, ''), 10),
+    );
     if (value === undefined) return null;
     if (typeof value !== 'number' || !Number.isInteger(value)) this.#wrongType(key, 'a whole number', value);
     else if (value >= range.min && value <= range.max) return value;
@@ -92,7 +116,7 @@ export class TableReader {
     const value = this.text(key);
     const found = options.find((option) => option === value);
     if (value !== null && found === undefined) {
-      this.badValue(key, {
+      this.oddValue(key, {
         message: `"${value}" is not one of the choices`,
         fix: `Use one of: ${options.join(', ')}.`,
       });
@@ -142,6 +166,25 @@ export class TableReader {
 
   badValue(key: string, finding: { readonly message: string; readonly fix: string }): void {
     this.problems.add({ code: 'FORMULA_VALUE', at: this.at(key), ...finding });
+  }
+
+  /** An error in strict mode; in compatible mode a warning, after which the caller goes on with something harmless. */
+  oddValue(
+    key: string,
+    finding: { readonly message: string; readonly fix: string; readonly code?: ProblemCode },
+  ): void {
+    this.problems.add({ code: 'FORMULA_VALUE', at: this.at(key), severity: this.severity(), ...finding });
+  }
+
+  /** In compatible mode a text that can only mean one thing is taken for it, with a warning. */
+  #lenient(key: string, form: RegExp, read: (text: string) => Json): Json | undefined {
+    const value = this.value(key);
+    if (this.mode === 'strict' || typeof value !== 'string' || !form.test(value)) return value;
+    this.oddValue(key, {
+      message: `${key} is written as the text "${value}"`,
+      fix: `Write ${JSON.stringify(read(value))} without quotes.`,
+    });
+    return read(value);
   }
 
   #wrongType(key: string, wanted: string, value: Json): void {

@@ -20,8 +20,22 @@ export interface Recipe {
   /** Steps that loops and fan-outs make instances of while the molecule runs, by name of the group; absent when there are none.
    *  Needs name steps of the same group. */
   readonly groups?: Readonly<Record<string, readonly RecipeStep[]>>;
+  /** How the author means it to be poured: kept in the ledger, or as a wisp; absent when the author did not say. */
+  readonly phase?: FormulaPhase;
+  /** The author asks that its steps are kept one by one; ours always are. */
+  readonly pour?: boolean;
+  /** What the digest of a finished run is made of. */
+  readonly squash?: SquashHint;
   /** sha256 (hex) over the canonical JSON of all other fields. */
   readonly digest: string;
+}
+
+export type FormulaPhase = 'liquid' | 'vapor';
+
+export interface SquashHint {
+  readonly trigger: string | null;
+  readonly template: string | null;
+  readonly metrics: boolean;
 }
 
 export type FormulaType = 'workflow' | 'expansion' | 'aspect' | 'convoy';

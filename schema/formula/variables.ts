@@ -35,14 +35,11 @@ export function namesIn(text: string): string[] {
 
 interface Binding {
   readonly given: Readonly<Record<string, string>>;
-  /** Names that stand in the texts of the formula. */
-  readonly used: ReadonlySet<string>;
   readonly mode: FormulaMode;
 }
 
-/** The value of every variable that has one: given, or by default. Notes each missing, unknown or unfit value. */
-export function bindVariables(formula: Formula, binding: Binding, problems: ProblemList): Map<string, string> {
-  const { given, used, mode } = binding;
+/** The value of every variable that has one: given, or by default. Notes each unknown or unfit value. */
+export function bindVariables(formula: Formula, { given, mode }: Binding, problems: ProblemList): Map<string, string> {
   const values = new Map<string, string>();
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(formula.vars, name)) refuseUnknown(formula, { name, mode }, problems);
@@ -54,17 +51,31 @@ export function bindVariables(formula: Formula, binding: Binding, problems: Prob
       refuseValue({ name, value, spec, at: spec.at }, problems);
     } else if (spec.default !== null) {
       values.set(name, spec.default);
-    } else if (spec.required || used.has(name)) {
-      const about = spec.description === null ? '' : ` (${spec.description})`;
-      problems.add({
-        code: 'FORMULA_MISSING_VARIABLE',
-        at: spec.at,
-        message: `the variable ${name}${about} has no value`,
-        fix: `Give it: --var ${name}=….`,
-      });
     }
   }
   return values;
+}
+
+/** Notes each variable without a value that is required, or whose name stands in the formula. */
+export function refuseMissing(
+  formula: Formula,
+  { values, used }: { readonly values: ReadonlyMap<string, string>; readonly used: ReadonlySet<string> },
+  problems: ProblemList,
+): void {
+  for (const [name, spec] of Object.entries(formula.vars)) {
+    if (values.has(name)) continue;
+    const alternatives = spec.requiredUnless.filter((other) => (values.get(other) ?? '') !== '');
+    const needed = spec.requiredUnless.length > 0 && alternatives.length === 0;
+    if (!spec.required && !needed && (!used.has(name) || spec.requiredUnless.length > 0)) continue;
+    const about = spec.description === null ? '' : ` (${spec.description})`;
+    const unless = needed ? `, and neither has ${spec.requiredUnless.join(' or ')}` : '';
+    problems.add({
+      code: 'FORMULA_MISSING_VARIABLE',
+      at: spec.at,
+      message: `the variable ${name}${about} has no value${unless}`,
+      fix: `Give it: --var ${name}=….`,
+    });
+  }
 }
 
 function refuseUnknown(
@@ -94,12 +105,15 @@ interface Value {
   readonly value: string;
   readonly spec: Pick<VariableSpec, 'enum' | 'pattern' | 'type'>;
   readonly at: Place;
+  /** Default: error. */
+  readonly severity?: 'error' | 'warning';
 }
 
 /** Notes every rule of its variable that a value breaks. */
-export function refuseValue({ name, value, spec, at }: Value, problems: ProblemList): void {
+export function refuseValue({ name, value, spec, at, severity = 'error' }: Value, problems: ProblemList): void {
   const shown = value.length > 60 ? `${value.slice(0, 60)}…` : value;
-  const refuse = (code: ProblemCode, message: string, fix: string): void => problems.add({ code, at, message, fix });
+  const refuse = (code: ProblemCode, message: string, fix: string): void =>
+    problems.add({ code, at, message, fix, severity });
   if (value.length > VALUE_MAX) {
     refuse('FORMULA_TOO_BIG', `the value of ${name} has ${value.length} characters`, `Use at most ${VALUE_MAX}.`);
   }

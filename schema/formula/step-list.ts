@@ -1,0 +1,177 @@
+import type { FormulaGate, FormulaStep } from './formula';
+import { within, type ProblemList } from './problems';
+
+/** What is done to lists of steps: a list is one scope of needs, that of a formula or of the body of an until-loop. */
+
+/** Steps without an id were reported when they were read; they take no part. */
+export function named(steps: readonly FormulaStep[]): FormulaStep[] {
+  return steps.filter((step) => step.id !== '');
+}
+
+/** Changes a list and, after that, the list in each until-loop within it. */
+export function everywhere(
+  steps: readonly FormulaStep[],
+  change: (list: readonly FormulaStep[]) => readonly FormulaStep[],
+): FormulaStep[] {
+  return change(steps).map((step) =>
+    step.loop?.kind === 'until' ? { ...step, loop: { ...step.loop, body: everywhere(step.loop.body, change) } } : step,
+  );
+}
+
+/** Changes each step of a list and all within them; null takes a step out. */
+export function mapSteps(
+  steps: readonly FormulaStep[],
+  change: (step: FormulaStep) => FormulaStep | null,
+): FormulaStep[] {
+  return steps.flatMap((step) => {
+    const changed = change(step);
+    if (changed === null) return [];
+    const { children, loop } = changed;
+    return [
+      {
+        ...changed,
+        children: mapSteps(children, change),
+        loop: loop === null ? null : { ...loop, body: mapSteps(loop.body, change) },
+      },
+    ];
+  });
+}
+
+/** All steps of a list and of the until-loops within it. */
+export function allWithin(steps: readonly FormulaStep[]): FormulaStep[] {
+  return steps.flatMap((step) => [step, ...(step.loop?.kind === 'until' ? allWithin(step.loop.body) : [])]);
+}
+
+/** Makes the steps that need none of the others wait for `needs` too. */
+export function behind(steps: readonly FormulaStep[], needs: readonly string[]): FormulaStep[] {
+  const first = new Set(firstOf(steps));
+  return steps.map((step) => (first.has(step.id) ? { ...step, needs: [...new Set([...needs, ...step.needs])] } : step));
+}
+
+/** Ids that need none of the others. */
+export function firstOf(steps: readonly FormulaStep[]): string[] {
+  const own = new Set(steps.map((step) => step.id));
+  return steps.filter((step) => !step.needs.some((need) => own.has(need))).map((step) => step.id);
+}
+
+/** Ids that none of the others needs. */
+export function lastOf(steps: readonly FormulaStep[]): string[] {
+  const needed = new Set(steps.flatMap((step) => step.needs));
+  return steps.map((step) => step.id).filter((id) => !needed.has(id));
+}
+
+/** Makes those that need `id`, or wait for what it brings, need the replacements instead. */
+export function rewire(steps: readonly FormulaStep[], id: string, replacements: readonly string[]): FormulaStep[] {
+  const put = (ids: readonly string[]): string[] => [
+    ...new Set(ids.flatMap((each) => (each === id ? replacements : [each]))),
+  ];
+  return steps.map((step) => {
+    const waits = step.waitsFor?.of === id;
+    if (!waits && !step.needs.includes(id)) return step;
+    const waitsFor =
+      waits && step.waitsFor !== null ? { ...step.waitsFor, of: replacements[0] ?? null } : step.waitsFor;
+    const needs = waits ? [...new Set([...put(step.needs), ...replacements])] : put(step.needs);
+    return { ...step, needs, waitsFor };
+  });
+}
+
+/** Makes those that contain `id` contain and need `ids` instead. */
+export function recontain(steps: readonly FormulaStep[], id: string, ids: readonly string[]): FormulaStep[] {
+  const put = (list: readonly string[]): string[] => [...new Set(list.flatMap((each) => (each === id ? ids : [each])))];
+  return steps.map((step) =>
+    step.contains?.includes(id) === true
+      ? { ...step, contains: put(step.contains), needs: put([...step.needs, id]) }
+      : step,
+  );
+}
+
+/**
+ * Hands what was said of a step to those that stand in its place. The first ones get its gate and what it waits for, the last
+ * ones its checks and what follows it; conditions, retries, labels and the rest hold for each. What no one can take is refused.
+ */
+export function handOn(replaced: FormulaStep, parts: readonly FormulaStep[], problems: ProblemList): FormulaStep[] {
+  const { gate, fanOut, onFailure } = replaced;
+  const first = new Set(firstOf(parts));
+  const last = new Set(lastOf(parts));
+  if (fanOut !== null && last.size > 1) {
+    refuse(replaced, 'on_complete', 'the step becomes several that end side by side, so none has its output', problems);
+  }
+  if (onFailure?.kind === 'compensate') {
+    refuse(replaced, 'on_failure', 'the step becomes several, and each would be undone by itself', problems);
+  }
+  return parts.map((part) => {
+    const begins = first.has(part.id);
+    const ends = last.has(part.id);
+    return {
+      ...part,
+      gate: begins ? bothGates(part, gate, problems) : part.gate,
+      waitsFor: begins ? (part.waitsFor ?? replaced.waitsFor) : part.waitsFor,
+      checks: ends ? [...part.checks, ...replaced.checks] : part.checks,
+      fanOut: ends ? (part.fanOut ?? fanOut) : part.fanOut,
+      conditions: [...replaced.conditions, ...part.conditions],
+      retry: part.retry ?? replaced.retry,
+      onFailure: part.onFailure ?? (onFailure?.kind === 'skip' ? onFailure : null),
+      labels: [...new Set([...part.labels, ...replaced.labels])],
+      priority: part.priority ?? replaced.priority,
+      assignee: part.assignee ?? replaced.assignee,
+    };
+  });
+}
+
+/** A step has one gate; two conditions can be one. */
+export function bothGates(step: FormulaStep, added: FormulaGate | null, problems: ProblemList): FormulaGate | null {
+  const { gate } = step;
+  if (gate === null || added === null) return gate ?? added;
+  if (gate.condition !== null && added.condition !== null) {
+    return { ...gate, condition: `(${gate.condition}) and (${added.condition})` };
+  }
+  problems.add({
+    code: 'FORMULA_CONFLICT',
+    at: added.at,
+    message: `the step ${step.id} would have two gates`,
+    fix: 'Put one of them on a step of its own before it.',
+  });
+  return gate;
+}
+
+function refuse(step: FormulaStep, key: string, message: string, problems: ProblemList): void {
+  problems.add({
+    code: 'FORMULA_CONFLICT',
+    at: within(step.at, key),
+    message,
+    fix: `Give ${key} to one of the steps that take its place.`,
+  });
+}
+
+/** Gives a step another id, and those it names theirs. */
+export function renameStep(part: FormulaStep, rename: (id: string) => string): FormulaStep {
+  const { waitsFor } = part;
+  return {
+    ...part,
+    id: rename(part.id),
+    needs: part.needs.map(rename),
+    contains: part.contains?.map(rename) ?? null,
+    waitsFor: waitsFor === null || waitsFor.of === null ? waitsFor : { ...waitsFor, of: rename(waitsFor.of) },
+  };
+}
+
+/** `*` stands for any characters. Written out by hand, since a glob from a file must not make an engine backtrack. */
+export function matchesGlob(glob: string, id: string): boolean {
+  const parts = glob.split('*');
+  const first = parts[0] ?? '';
+  if (parts.length === 1) return glob === id;
+  const last = parts.at(-1) ?? '';
+  if (!id.startsWith(first) || !id.endsWith(last) || id.length < first.length + last.length) return false;
+  let at = first.length;
+  for (const part of parts.slice(1, -1)) {
+    const found = id.indexOf(part, at);
+    if (found === -1 || found + part.length > id.length - last.length) return false;
+    at = found + part.length;
+  }
+  return true;
+}
+
+/** Puts values in place of `{name}`. `{{name}}` is not touched. */
+export function fillMacros(text: string, macros: ReadonlyMap<string, string>): string {
+  return text.replaceAll(/(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})/g, (whole, name: string) => macros.get(name) ?? whole);
+}

@@ -1,0 +1,179 @@
+import { plainStep, mapWhole, type FormulaLoop, type FormulaStep } from './formula';
+import { within, type ProblemList } from './problems';
+import { rangeNames, readRange } from './range';
+import { behind, fillMacros, handOn, lastOf, named, renameStep, rewire } from './step-list';
+
+/** Stops every multiplication of steps before it happens: nested loops and expansions could make billions. */
+export class Budget {
+  readonly max: number;
+  spent = false;
+
+  constructor(max: number) {
+    this.max = max;
+  }
+
+  allows(steps: number): boolean {
+    if (steps > this.max) this.spent = true;
+    return !this.spent;
+  }
+}
+
+interface Unrolling {
+  readonly limits: Budget;
+  readonly problems: ProblemList;
+  /** Null: not known yet, so that a loop over a variable counts as one round. */
+  readonly values: ReadonlyMap<string, string> | null;
+}
+
+/**
+ * Counted loops become `<loop>.iter<n>.<step>`, each round after the one before. Children come before their parent, which
+ * contains them. A parent that is checked and tried again becomes a loop of its children until the check passes.
+ */
+export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling): FormulaStep[] {
+  const { limits, problems } = unrolling;
+  let flat: FormulaStep[] = [];
+  const ends: [string, readonly string[]][] = [];
+  for (const step of named(steps)) {
+    const kinds = [step.loop && 'loop', step.children.length > 0 && 'children', step.expand && 'expand'].filter(
+      Boolean,
+    );
+    if (kinds.length > 1) {
+      problems.add({
+        code: 'FORMULA_CONFLICT',
+        at: step.at,
+        message: `the step ${step.id} has both ${kinds.join(' and ')}`,
+        fix: 'Give each to a step of its own.',
+      });
+    }
+    if (step.loop?.kind === 'range') {
+      const rounds = unrollRange(step, step.loop, flat.length, unrolling);
+      flat.push(...rounds.steps);
+      ends.push([step.id, rounds.ends]);
+    } else if (step.loop !== null || step.children.length > 0) {
+      flat.push(...(step.loop === null ? unrollChildren(step, unrolling) : [unrollUntil(step, step.loop, unrolling)]));
+    } else {
+      flat.push(step);
+    }
+    if (!limits.allows(flat.length)) return [];
+  }
+  for (const [id, replacements] of ends) flat = rewire(flat, id, replacements);
+  return flat;
+}
+
+function unrollRange(
+  step: FormulaStep,
+  loop: FormulaLoop & { kind: 'range' },
+  before: number,
+  unrolling: Unrolling,
+): { readonly steps: FormulaStep[]; readonly ends: readonly string[] } {
+  const { limits, problems, values } = unrolling;
+  const unknown = values === null && rangeNames(loop.range).length > 0;
+  const range = unknown ? { ok: true as const, first: 1, last: 1 } : readRange(loop.range, values ?? new Map());
+  const why = range.ok ? range.last < range.first && `it ends with ${range.last}, before ${range.first}` : range.why;
+  if (why !== false || !range.ok) {
+    const message = `the range ${loop.range.slice(0, 60)} cannot be counted: ${why || ''}`;
+    problems.add({
+      code: 'FORMULA_VALUE',
+      at: within(loop.at, 'range'),
+      message,
+      fix: 'Write one such as 1..7 or 1..2^{disks}.',
+    });
+    return { steps: [], ends: step.needs };
+  }
+  const count = range.last - range.first + 1;
+  if (!limits.allows(count)) return { steps: [], ends: [] };
+  const fixed = loop.var === null ? unroll(loop.body, unrolling) : null;
+  if (fixed !== null && !limits.allows(before + count * fixed.length)) return { steps: [], ends: [] };
+  const steps: FormulaStep[] = [];
+  let ends: readonly string[] = step.needs;
+  for (let round = 1; round <= count && limits.allows(before + steps.length); round += 1) {
+    const value = String(range.first + round - 1);
+    const body = fixed ?? unroll(filledWith(loop, value), unrolling);
+    const own = new Set(body.map((part) => part.id));
+    const rename = (id: string): string => (own.has(id) ? `${step.id}.iter${round}.${id}` : id);
+    const renamed = body.map((part) => renameStep(part, rename));
+    steps.push(...behind(renamed, ends));
+    if (renamed.length > 0) ends = lastOf(renamed);
+  }
+  return { steps: handOn({ ...step, needs: [] }, steps, problems), ends };
+}
+
+function filledWith(loop: FormulaLoop & { kind: 'range' }, value: string): FormulaStep[] {
+  const macros = new Map([[loop.var ?? '', value]]);
+  return loop.body.map((part) => mapWhole(part, (text) => fillMacros(text, macros)));
+}
+
+/** Nobody works on a loop: what is said of the work holds for its body. What the body needs from outside, the loop waits for. */
+function unrollUntil(step: FormulaStep, loop: FormulaLoop & { kind: 'until' }, unrolling: Unrolling): FormulaStep {
+  const { checks, retry, fanOut } = step;
+  const body = unroll(loop.body, unrolling);
+  const own = new Set(body.map((part) => part.id));
+  const outside = body.flatMap((part) => part.needs.filter((need) => !own.has(need)));
+  for (const [key, odd] of Object.entries({
+    check: checks.length > 0,
+    retry: retry !== null,
+    on_complete: fanOut !== null,
+  })) {
+    if (!odd) continue;
+    unrolling.problems.add({
+      code: 'FORMULA_CONFLICT',
+      at: within(step.at, key),
+      message: `nobody works on the loop ${step.id} itself, so ${key} has no meaning for it`,
+      fix: `Give ${key} to a step of its body.`,
+    });
+  }
+  const rounds = body.map((part) => ({
+    ...part,
+    needs: part.needs.filter((need) => own.has(need)),
+    labels: [...new Set([...part.labels, ...step.labels])],
+    priority: part.priority ?? step.priority,
+    assignee: part.assignee ?? step.assignee,
+  }));
+  return { ...step, needs: [...new Set([...step.needs, ...outside])], loop: { ...loop, body: rounds } };
+}
+
+function unrollChildren(step: FormulaStep, unrolling: Unrolling): FormulaStep[] {
+  const { problems } = unrolling;
+  if (step.checks.length > 0 && step.retry !== null) return [unrollUntil(...checkedLoop(step), unrolling)];
+  const children = unroll(step.children, unrolling);
+  const parts = handOn(step, behind(children, step.needs), problems);
+  const ids = children.map((child) => child.id);
+  const parent: FormulaStep = {
+    ...step,
+    children: [],
+    contains: ids,
+    needs: [...new Set([...step.needs, ...ids])],
+    gate: null,
+    waitsFor: null,
+    checks: [],
+    fanOut: null,
+    retry: null,
+  };
+  return [...parts, parent];
+}
+
+/** The children are done again until the check passes: it is that of a last step, which an agent closes as done or as failed. */
+function checkedLoop(step: FormulaStep): [FormulaStep, FormulaLoop & { kind: 'until' }] {
+  const id = `${step.id}.check`;
+  const last: FormulaStep = {
+    ...plainStep(id, step.at),
+    title: `Check: ${step.title ?? step.id}`,
+    description: step.description,
+    descriptionFile: step.descriptionFile,
+    instructions:
+      `${step.instructions === null ? '' : `${step.instructions}\n\n`}Close this step as done: its check decides. ` +
+      'When the check refuses, close it as failed, and the steps before it are done again.',
+    acceptance: step.acceptance,
+    checks: step.checks,
+    needs: lastOf(named(step.children)),
+    onFailure: { kind: 'skip' },
+  };
+  const loop = {
+    kind: 'until' as const,
+    until: `${id}.status == 'complete'`,
+    max: step.retry?.attemptsMax ?? 1,
+    body: [...step.children, last],
+    at: step.at,
+  };
+  return [{ ...step, children: [], checks: [], retry: null, loop }, loop];
+}
