@@ -180,7 +180,7 @@ export function createTownClient(parts: TownParts): TownClient {
     };
     const declared = formulas.variables(name, rig.path);
     const filled = Object.fromEntries(Object.entries(known).filter(([variable]) => declared.includes(variable)));
-    return formulas.cook(name, { ...filled, ...vars }, rig.path).recipe;
+    return formulas.cook(name, { ...filled, ...vars }, rig.path, { traits: task }).recipe;
   }
 
   /** Answers the id of the decision. @throws POLICY_DENIED */

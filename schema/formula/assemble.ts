@@ -245,6 +245,7 @@ function expandOne(
 ): FormulaStep[] {
   const { problems, limits, values } = expanding;
   const name = substitute(use.with, values ?? new Map());
+  if (values === null && name.includes('{{')) return [...steps];
   const found = expanding.resolve(name);
   if (found === null) {
     noteMissing({ name, at: use.at }, problems);

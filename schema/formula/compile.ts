@@ -39,6 +39,9 @@ export interface CompileOptions {
   readonly readText?: ReadText;
   /** Of the task it is poured for, for hooks. */
   readonly traits?: Traits;
+  /** Leaves variables that are not given open: none is missing, their names stay in the texts, and conditions about them are not
+   *  decided. Such a recipe shows what a formula makes; it is not to be poured. */
+  readonly open?: boolean;
 }
 
 export interface CompileLimits {
@@ -109,16 +112,18 @@ class Compilation {
   }
 
   recipeOf(formula: Formula): Recipe | null {
-    const { limits, vars, mode = formula.mode } = this.#options;
+    const { limits, vars, mode = formula.mode, open = false } = this.#options;
     const whole = joinParents(formula, this.#assembling());
-    const values = bindVariables(whole, { given: vars, mode }, this.#problems);
+    const bound = bindVariables(whole, { given: vars, mode }, this.#problems);
+    const values = open ? new Map(Object.entries(vars)) : bound;
     this.#refuseEmpty(whole);
-    const assembled = assembleSteps(whole, { ...this.#assembling(), values }) ?? [];
+    const assembled = assembleSteps(whole, { ...this.#assembling(), values: open ? null : values }) ?? [];
     const used = new Set(namesIn(`${whole.title ?? ''} ${whole.description ?? ''}`));
-    const scope: Scope = { values, later: new Set(), around: new Set(), used, group: '', depth: 0 };
+    const later = new Set(open ? Object.keys(whole.vars).filter((name) => !values.has(name)) : []);
+    const scope: Scope = { values, later, around: new Set(), used, group: '', depth: 0 };
     const steps = this.#list(assembled, scope);
-    refuseMissing(whole, { values, used }, this.#problems);
-    if (assembled.length > 0 && steps.length === 0) this.#refuseNone(whole);
+    if (!open) refuseMissing(whole, { values, used }, this.#problems);
+    if (steps.length === 0 && !this.#problems.hasErrors()) this.#refuseNone(whole);
     const body: Omit<Recipe, 'digest'> = {
       schema: 1,
       formula: whole.name,
@@ -159,6 +164,10 @@ class Compilation {
     };
   }
 
+  #settling(scope: Scope): Parameters<typeof settleSteps>[1] {
+    return { ...scope, problems: this.#problems, undecided: this.#options.open === true };
+  }
+
   #refuseEmpty(formula: Formula): void {
     const at = { source: formula.source, path: 'type' };
     const { steps, template, advice, convoy, type } = formula;
@@ -184,7 +193,7 @@ class Compilation {
 
   /** A list of steps, ordered and complete; groups of steps within it are noted on the way. */
   #list(assembled: readonly FormulaStep[], scope: Scope): RecipeStep[] {
-    const settled = settleSteps(assembled, { ...scope, problems: this.#problems });
+    const settled = settleSteps(assembled, this.#settling(scope));
     const known = new Set(assembled.map((step) => step.id));
     const ordered = checkList(this.#needAsked(settled, known, scope), this.#problems);
     this.#steps += ordered.length;
@@ -290,7 +299,7 @@ class Compilation {
 
   /** A condition about the run, with every step it names known. Null: noted. */
   #condition(written: WrittenCondition, self: string | null, scope: Scope): RunCondition | null {
-    const is = readWritten(written, self, { ...scope, problems: this.#problems });
+    const is = readWritten(written, self, this.#settling(scope));
     if (is === null) return null;
     if (typeof is !== 'boolean') {
       this.#refuseUnknown(stepsOf(is), { around: scope.around, at: written.at });
@@ -329,6 +338,7 @@ class Compilation {
     },
     scope: Scope,
   ): { readonly group: string; readonly vars: Readonly<Record<string, string>> } | null {
+    if (this.#options.open === true && use.with.includes('{{')) return null;
     const found = this.#options.resolve(use.with);
     if (found === null) noteMissing({ name: use.with, at: use.at }, this.#problems);
     if (scope.depth >= EXPANSION_DEPTH_MAX) {
@@ -364,6 +374,7 @@ class Compilation {
     this.#groups.set(group, this.#list(steps, { values, later, around: new Set(), used, group, depth }));
     for (const [variable, spec] of Object.entries(whole.vars)) {
       if (values.has(variable) || later.has(variable) || (!spec.required && !used.has(variable))) continue;
+      if (scope.later.has(variable)) continue;
       const message = `the variable ${variable} of ${whole.name} has no value here`;
       this.#problems.add({
         code: 'FORMULA_MISSING_VARIABLE',
@@ -453,6 +464,7 @@ class Compilation {
   #durationMs(text: string, at: Place): number {
     const found = parseDurationMs(text);
     if (found !== null) return found;
+    if (this.#options.open === true && text.includes('{{')) return 0;
     const fix = 'Write one such as 90s, 15m or 1h30m, at most 30 days.';
     this.#problems.add({ code: 'FORMULA_VALUE', at, message: `"${text.slice(0, 60)}" is not a duration`, fix });
     return 0;

@@ -79,23 +79,23 @@ function decideBranches(text: string, has: (name: string) => boolean | null): st
   let at = 0;
   for (const tag of text.matchAll(/\{\{-?\s{0,9}(if|with|range|else|end)\b([^{}]{0,200})\}\}/g)) {
     const [written, word, inside = ''] = tag;
-    const before = text.slice(at, tag.index);
-    add(written.startsWith('{{-') ? before.trimEnd() : before);
-    at = tag.index + written.length;
-    if (written.endsWith('-}}')) while (/\s/.test(text[at] ?? '')) at += 1;
-    const rest = inside.replace(/-$/, '').trim();
+    const about = inside.replace(/-$/, '').trim();
     const block = open.at(-1);
-    if (word === 'else' && rest === '' && block !== undefined && block.decides !== null) block.otherwise = '';
+    const decides = word === 'if' ? has(about.replace(/^\./, '')) : null;
+    const acts =
+      word === 'else'
+        ? about === '' && block?.decides != null
+        : word === 'end'
+          ? block?.decides != null
+          : decides !== null;
+    const before = text.slice(at, tag.index);
+    add(acts && written.startsWith('{{-') ? before.trimEnd() : before);
+    at = tag.index + written.length;
+    while (acts && written.endsWith('-}}') && /\s/.test(text[at] ?? '')) at += 1;
+    if (word === 'else' && acts && block !== undefined) block.otherwise = '';
     else if (word === 'else') add(written);
-    else if (word === 'end' && open.length > 1) add(closed(open.pop(), written));
-    else if (word === 'end') add(written);
-    else
-      open.push({
-        opening: written,
-        decides: word === 'if' ? has(rest.replace(/^\./, '')) : null,
-        text: '',
-        otherwise: null,
-      });
+    else if (word !== 'end') open.push({ opening: written, decides, text: '', otherwise: null });
+    else add(open.length > 1 ? closed(open.pop(), written) : written);
   }
   add(text.slice(at));
   // What was never closed is no template.

@@ -31,6 +31,8 @@ export interface Formula {
   readonly phase: FormulaPhase | null;
   readonly pour: boolean | null;
   readonly squash: SquashHint | null;
+  /** The tool it says it was written for; null: it does not say. */
+  readonly dialect: string | null;
   /** How it was read; a compile is as strict. */
   readonly mode: FormulaMode;
   readonly source: Source;

@@ -38,7 +38,8 @@ type TextKey = (typeof TEXT_KEYS)[number];
 const LIST_KEYS = ['needs', 'labels'] as const;
 type ListKey = (typeof LIST_KEYS)[number];
 const MODES = ['replace', 'append', 'skip'] as const;
-const OVERRIDE_KEYS = ['step_id', 'id', 'mode', ...TEXT_KEYS, ...LIST_KEYS, 'checks', 'check', 'gate', 'priority'];
+const CHANGE_KEYS = [...TEXT_KEYS, ...LIST_KEYS, 'checks', 'check', 'gate', 'priority'];
+const OVERRIDE_KEYS = ['step_id', 'id', 'mode', ...CHANGE_KEYS];
 
 /** Reads an overlay; all that is wrong with it is reported at once. */
 export function parseOverlay(
@@ -80,7 +81,7 @@ function readOverride(table: TableReader): StepOverride {
   const id = table.firstText('step_id', 'id');
   if (id === null)
     table.badValue('step_id', { message: 'it does not say which step it changes', fix: 'Add step_id = "…".' });
-  const step = readStep(table.except(['step_id', 'mode'], { id: id ?? 'x' }));
+  const step = readStep(table.only(CHANGE_KEYS, { id: id ?? 'x' }));
   const texts = Object.fromEntries(TEXT_KEYS.flatMap((key) => (step[key] === null ? [] : [[key, step[key]] as const])));
   const lists = Object.fromEntries(LIST_KEYS.flatMap((key) => (table.has(key) ? [[key, step[key]] as const] : [])));
   const checks = table.has('check') || table.has('checks') ? step.checks : null;

@@ -92,7 +92,6 @@ function standsAlone(formula: Formula): boolean {
 
 function readFormula(table: TableReader, source: Source): Formula {
   table.expectKeys([...FORMULA_KEYS, ...(table.mode === 'strict' ? [] : FOREIGN_KEYS)]);
-  table.choice('dialect', DIALECTS);
   const convoy = readConvoy(table);
   const type = table.choice('type', TYPES) ?? inferType(table);
   const formula: Formula = {
@@ -113,6 +112,7 @@ function readFormula(table: TableReader, source: Source): Formula {
     phase: readPhase(table),
     pour: table.flag('pour'),
     squash: readSquash(table.table('squash')),
+    dialect: table.choice('dialect', DIALECTS) ?? table.text('dialect'),
     mode: table.mode,
     source,
   };

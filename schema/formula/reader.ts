@@ -23,10 +23,10 @@ export class TableReader {
     return new TableReader(table, place, { problems: this.problems, mode: this.mode });
   }
 
-  /** The same table without some keys and with others, at the same place. */
-  except(without: readonly string[], more: JsonObject): TableReader {
-    const rest = Object.entries(this.#table).filter(([key]) => !without.includes(key));
-    return this.inner({ ...Object.fromEntries(rest), ...more }, this.place);
+  /** Some keys of the table, with others added, at the same place. */
+  only(keys: readonly string[], more: JsonObject): TableReader {
+    const kept = Object.entries(this.#table).filter(([key]) => keys.includes(key));
+    return this.inner({ ...Object.fromEntries(kept), ...more }, this.place);
   }
 
   keys(): string[] {

@@ -16,6 +16,8 @@ interface Settling {
   /** Variables that get their values while the molecule runs, once for each item of a fan-out. */
   readonly later: ReadonlySet<string>;
   readonly problems: ProblemList;
+  /** A condition about a variable without value counts as true, and nothing is noted. */
+  readonly undecided: boolean;
 }
 
 /**
@@ -37,9 +39,10 @@ export function settleSteps(steps: readonly FormulaStep[], settling: Settling): 
 export function readWritten(
   { text, at }: WrittenCondition,
   self: string | null,
-  { values, later, problems }: Settling,
+  { values, later, problems, undecided }: Settling,
 ): boolean | RunCondition | null {
   const open = conditionNames(text).find((name) => later.has(name));
+  if (undecided && open !== undefined) return true;
   const read =
     open === undefined
       ? readCondition(text, { values, self })

@@ -97,10 +97,11 @@ export function addBranch(steps: readonly FormulaStep[], branch: Branch, problem
     if (id !== undefined && key !== undefined && !ids.has(id))
       noteUnknown({ id, at: within(branch.at, key) }, problems);
   }
-  const side = new Set(branch.steps);
+  const side = branch.steps.filter((id) => ids.has(id));
   return steps.map((step) => {
-    if (side.has(step.id)) return { ...step, needs: [...new Set([...step.needs, branch.from])] };
-    return step.id === branch.join ? { ...step, needs: [...new Set([...step.needs, ...branch.steps])] } : step;
+    const needs = side.includes(step.id) ? [branch.from] : step.id === branch.join ? side : [];
+    const known = needs.filter((id) => ids.has(id));
+    return known.length === 0 ? step : { ...step, needs: [...new Set([...step.needs, ...known])] };
   });
 }
 
