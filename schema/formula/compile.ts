@@ -473,7 +473,7 @@ class Compilation {
 
 function retryOf({ attemptsMax, exhausted }: FormulaRetry, backoffMs: number): Exclude<StepFlow['retry'], undefined> {
   // oxlint-disable-next-line unicorn/no-thenable -- plain JSON with a text in it; the recipe names the field so
-  return { attemptsMax, backoffMs, then: exhausted };
+  return { attemptsMax, backoffMs, exhausted };
 }
 
 /** The names by which an item formula knows its member, and uses it. */

@@ -14,7 +14,7 @@ export interface StepFlow {
   /** When the step is done: one instance of the group for each item of a list in its output. */
   readonly fanOut?: FanOut;
   /** An outcome `failed` is tried again, `attemptsMax` times in all. */
-  readonly retry?: { readonly attemptsMax: number; readonly backoffMs: number; readonly then: 'fail' | 'skip' };
+  readonly retry?: { readonly attemptsMax: number; readonly backoffMs: number; readonly exhausted: 'fail' | 'skip' };
   /** What follows from the outcome `failed`; absent: what needs the step never starts and the molecule fails. */
   readonly onFailure?: { readonly kind: 'skip' } | { readonly kind: 'compensate'; readonly group: string };
   /** Steps that this one contains and closes: it is ready when they are closed, and nobody works on it. */

@@ -99,7 +99,7 @@ function flowNotes({ when, waitsFor, loop, fanOut, retry, onFailure, contains }:
       ? []
       : [`repeats ${loop.group} until ${conditionText(loop.until)}, at most ${loop.max} times`]),
     ...(fanOut === undefined ? [] : [`for each of output.${fanOut.path.join('.')}: ${fanOut.group}, ${fanOut.mode}`]),
-    ...(retry === undefined ? [] : [`at most ${retry.attemptsMax} attempts, then ${retry.then}`]),
+    ...(retry === undefined ? [] : [`at most ${retry.attemptsMax} attempts, then ${retry.exhausted}`]),
     ...(onFailure === undefined
       ? []
       : [onFailure.kind === 'skip' ? 'skipped on failure' : `on failure: ${onFailure.group}`]),

@@ -349,8 +349,8 @@ default = "arm"
       ),
       { others: { undo: 'formula="undo"\n[vars.what]\nrequired=true\n[[steps]]\nid="u"\ntitle="Undo {{what}}"' } },
     );
-    expect(stepOf(recipe, 'a').flow).toEqual({ retry: { attemptsMax: 3, backoffMs: 10_000, then: 'fail' } });
-    expect(stepOf(recipe, 'b').flow).toEqual({ retry: { attemptsMax: 2, backoffMs: 60_000, then: 'skip' } });
+    expect(stepOf(recipe, 'a').flow).toEqual({ retry: { attemptsMax: 3, backoffMs: 10_000, exhausted: 'fail' } });
+    expect(stepOf(recipe, 'b').flow).toEqual({ retry: { attemptsMax: 2, backoffMs: 60_000, exhausted: 'skip' } });
     expect(stepOf(recipe, 'c').flow).toEqual({ onFailure: { kind: 'skip' } });
     expect(stepOf(recipe, 'd').flow).toEqual({ onFailure: { kind: 'compensate', group: 'd.undo' } });
     expect(stepOf(recipe, 'e').flow).toBeUndefined();
@@ -368,7 +368,7 @@ default = "arm"
     );
     expect(stepOf(recipe, 'a')).toMatchObject({
       checks: [{ run: './ok.sh', timeoutMs: 120_000 }],
-      flow: { retry: { attemptsMax: 3, backoffMs: 0, then: 'fail' } },
+      flow: { retry: { attemptsMax: 3, backoffMs: 0, exhausted: 'fail' } },
     });
     expect(stepOf(recipe, 'b').checks).toEqual([{ run: "'./it'\\''s ok.sh'", timeoutMs: 300_000 }]);
     expect(stepOf(recipe, 'c').checks).toEqual([{ run: 'make x', timeoutMs: 600_000 }]);
