@@ -8,13 +8,11 @@ import {
   everywhere,
   fillMacros,
   handOn,
-  lastOf,
   mapSteps,
   matchesGlob,
   named,
-  recontain,
   renameStep,
-  rewire,
+  replaceSteps,
 } from './step-list';
 import { Budget, unroll } from './unroll';
 import { refuseValue, substitute } from './variables';
@@ -206,13 +204,10 @@ interface Expanding extends Assembling {
 }
 
 function expandInline(steps: readonly FormulaStep[], expanding: Expanding, depth: number): FormulaStep[] {
-  let result = [...steps];
-  for (const step of steps) {
-    if (step.expand === null || expanding.limits.spent) continue;
-    const use = { ...step.expand, at: within(step.at, 'expand') };
-    result = expandOne(result, { step, use, depth }, expanding);
-  }
-  return result;
+  const uses = steps.flatMap((step): ExpansionUse[] =>
+    step.expand === null ? [] : [{ step, use: { ...step.expand, at: within(step.at, 'expand') }, depth }],
+  );
+  return expandEach(steps, uses, expanding);
 }
 
 function expandMatching(steps: readonly FormulaStep[], expansion: Expansion, expanding: Expanding): FormulaStep[] {
@@ -221,14 +216,26 @@ function expandMatching(steps: readonly FormulaStep[], expansion: Expansion, exp
   if (!allWithin(steps).some(isTarget))
     noteUnknown({ id: target, at: within(at, many ? 'select' : 'target') }, expanding.problems);
   const use = { with: expansion.with, vars: expansion.vars, at: within(at, 'with') };
-  return everywhere(steps, (list) => {
-    let result = [...list];
-    for (const { id } of list.filter(isTarget)) {
-      const step = result.find((candidate) => candidate.id === id);
-      if (step !== undefined && !expanding.limits.spent) result = expandOne(result, { step, use, depth: 0 }, expanding);
-    }
-    return result;
-  });
+  return everywhere(steps, (list) =>
+    expandEach(
+      list,
+      list.filter(isTarget).map((step) => ({ step, use, depth: 0 })),
+      expanding,
+    ),
+  );
+}
+
+/** What a template is put in place of waits for what needed the step, and begins when its needs are met. */
+function expandEach(steps: readonly FormulaStep[], uses: readonly ExpansionUse[], expanding: Expanding): FormulaStep[] {
+  const parts = new Map<string, readonly FormulaStep[]>();
+  let total = steps.length;
+  for (const use of uses) {
+    const made = expanding.limits.spent ? null : expandOne(use, expanding);
+    if (made !== null) parts.set(use.step.id, made);
+    total += made?.length ?? 0;
+    if (!expanding.limits.allows(total)) return [];
+  }
+  return replaceSteps(steps, parts);
 }
 
 interface ExpansionUse {
@@ -237,19 +244,20 @@ interface ExpansionUse {
   readonly depth: number;
 }
 
-/** Puts the template in place of the step: its first steps wait for what the step needed, and who needed it waits for its last. */
-function expandOne(
-  steps: readonly FormulaStep[],
-  { step, use, depth }: ExpansionUse,
-  expanding: Expanding,
-): FormulaStep[] {
+/** The steps of the template as they stand for the step. Null: it stays as it is. */
+function expandOne({ step, use, depth }: ExpansionUse, expanding: Expanding): FormulaStep[] | null {
   const { problems, limits, values } = expanding;
   const name = substitute(use.with, values ?? new Map());
-  if (values === null && name.includes('{{')) return [...steps];
+  if (values === null && name.includes('{{')) return null;
   const found = expanding.resolve(name);
   if (found === null) {
     noteMissing({ name, at: use.at }, problems);
-    return [...steps];
+    return null;
+  }
+  if (step.loop !== null) {
+    const message = `${step.id} is a loop, which an expansion would put away`;
+    problems.add({ code: 'FORMULA_CONFLICT', at: use.at, message, fix: 'Expand a step of its body.' });
+    return null;
   }
   const formula = joinParents(found, expanding);
   if (formula.template.length === 0 || depth >= EXPANSION_DEPTH_MAX) {
@@ -258,7 +266,7 @@ function expandOne(
         ? `expansions are nested deeper than ${EXPANSION_DEPTH_MAX}`
         : `${name} has no template`;
     problems.add({ code: 'FORMULA_VALUE', at: use.at, message, fix: 'Name a formula of type expansion.' });
-    return [...steps];
+    return null;
   }
   const own = ownValues(formula, use, expanding);
   const macros = new Map([...own, ...stepMacros('target', step), ['target', step.id]]);
@@ -267,12 +275,7 @@ function expandOne(
   const fill = (text: string): string => substitute(fillMacros(text, macros), inner);
   const filled = named(formula.template).map((part) => mapWhole(part, fill));
   const unrolled = behind(unroll(filled, { limits, problems, values }), step.needs);
-  const parts = expandInline(handOn(step, unrolled, problems), expanding, depth + 1);
-  if (!limits.allows(steps.length + parts.length)) return [];
-  const ids = parts.map((part) => part.id);
-  return recontain(rewire(steps, step.id, lastOf(parts)), step.id, ids).flatMap((other) =>
-    other.id === step.id ? parts : [other],
-  );
+  return expandInline(handOn(step, unrolled, problems), expanding, depth + 1);
 }
 
 /** What the variables of a formula are where another one uses it: given there, or by default. */

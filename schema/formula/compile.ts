@@ -70,14 +70,16 @@ export function compileFormula(formula: Formula, options: CompileOptions): Compi
   return { recipe: problems.hasErrors() ? null : recipe, problems: withoutEchoes(problems.all) };
 }
 
-/** Where a parent is missing, so are its steps: that they are needed says nothing new. */
+const ECHOES = ['FORMULA_UNKNOWN_NEED', 'FORMULA_UNKNOWN_STEP', 'FORMULA_UNKNOWN_VARIABLE', 'FORMULA_NO_STEPS'];
+
+/** Where a parent is missing, so are its steps and variables: that they are named says nothing new. */
 function withoutEchoes(problems: readonly FormulaProblem[]): readonly FormulaProblem[] {
   const missing = new Set(
     problems.flatMap(({ code, path, file }) =>
       code === 'FORMULA_UNKNOWN_FORMULA' && path === 'extends' ? [file] : [],
     ),
   );
-  return problems.filter(({ code, file }) => code !== 'FORMULA_UNKNOWN_NEED' || !missing.has(file));
+  return problems.filter(({ code, file }) => !ECHOES.includes(code) || !missing.has(file));
 }
 
 /** One list of steps on its way into the recipe. */
@@ -211,12 +213,15 @@ class Compilation {
   /** A step whose condition asks about other steps waits for them: it is asked once, when they have ended. */
   #needAsked({ steps, when }: Settled, known: ReadonlySet<string>, scope: Scope): FormulaStep[] {
     const left = new Set(steps.map((step) => step.id));
+    const around = new Set([...scope.around, ...known]);
     return steps.map((step) => {
-      const asked = stepsOf(when.get(step.id) ?? { op: 'and', of: [] });
+      const condition = when.get(step.id);
+      if (condition === undefined) return step;
+      const asked = stepsOf(condition);
       const at = step.conditions[0]?.at ?? step.at;
-      this.#refuseUnknown(asked, { around: new Set([...scope.around, ...known]), at });
+      this.#refuseUnknown(asked, { around, at });
       const more = asked.filter((id) => left.has(id) && step.waitsFor?.of !== id);
-      return more.length === 0 ? step : { ...step, needs: [...new Set([...step.needs, ...more])] };
+      return { ...step, needs: [...new Set([...step.needs, ...more])] };
     });
   }
 

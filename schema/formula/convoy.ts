@@ -99,7 +99,8 @@ function decideBranches(text: string, has: (name: string) => boolean | null): st
   }
   add(text.slice(at));
   // What was never closed is no template.
-  return open.length === 1 ? (open[0]?.text ?? text) : text;
+  const [whole] = open;
+  return open.length === 1 && whole !== undefined ? whole.text : text;
 }
 
 function closed(block: Block | undefined, end: string): string {

@@ -65,7 +65,7 @@ export function readDuration(table: TableReader, key: string): string | null {
 /** Notes a condition that cannot be read. @returns why it cannot, or null. */
 export function whyUnreadable(text: string): string | null {
   // What macros such as {target} leave open is read again when they are filled in.
-  const macrosFilled = text.replaceAll(/(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})/g, 'x');
+  const macrosFilled = text.replaceAll(/(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})/g, '1');
   const found = readCondition(macrosFilled, { values: new Map(), self: 'x' });
   return found.ok ? null : found.why;
 }

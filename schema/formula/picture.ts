@@ -46,7 +46,6 @@ export function conditionText(condition: RunCondition): string {
     case 'not':
       return `not (${conditionText(condition.of)})`;
     case 'compare':
-      if (condition.left.of === 'file') return `file.exists('${condition.left.path}')`;
       return `${operandText(condition.left)} ${condition.is} ${JSON.stringify(condition.right)}`;
     default: {
       const over = `${condition.deep ? 'descendants' : 'children'}(${condition.step}).${condition.op}(${conditionText(condition.where)})`;

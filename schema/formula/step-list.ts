@@ -60,29 +60,60 @@ export function lastOf(steps: readonly FormulaStep[]): string[] {
   return steps.map((step) => step.id).filter((id) => !needed.has(id));
 }
 
-/** Makes those that need `id`, or wait for what it brings, need the replacements instead. */
-export function rewire(steps: readonly FormulaStep[], id: string, replacements: readonly string[]): FormulaStep[] {
-  const put = (ids: readonly string[]): string[] => [
-    ...new Set(ids.flatMap((each) => (each === id ? replacements : [each]))),
-  ];
+/** Makes those that need one of the replaced steps need, instead of it, those that `ends` names. */
+export function rewire(
+  steps: readonly FormulaStep[],
+  ends: ReadonlyMap<string, readonly string[]>,
+  own: ReadonlySet<string> = new Set(),
+): FormulaStep[] {
+  const replaced = (id: string): readonly string[] | undefined => (own.has(id) ? undefined : ends.get(id));
   return steps.map((step) => {
-    const waits = step.waitsFor?.of === id;
-    if (!waits && !step.needs.includes(id)) return step;
-    const waitsFor =
-      waits && step.waitsFor !== null ? { ...step.waitsFor, of: replacements[0] ?? null } : step.waitsFor;
-    const needs = waits ? [...new Set([...put(step.needs), ...replacements])] : put(step.needs);
-    return { ...step, needs, waitsFor };
+    if (!step.needs.some((need) => replaced(need) !== undefined)) return step;
+    return { ...step, needs: [...new Set(step.needs.flatMap((need) => replaced(need) ?? [need]))] };
   });
 }
 
-/** Makes those that contain `id` contain and need `ids` instead. */
-export function recontain(steps: readonly FormulaStep[], id: string, ids: readonly string[]): FormulaStep[] {
-  const put = (list: readonly string[]): string[] => [...new Set(list.flatMap((each) => (each === id ? ids : [each])))];
+/** Makes those that wait for what a replaced step brings wait for those that took its place. */
+function rewireWaits(steps: readonly FormulaStep[], ends: ReadonlyMap<string, readonly string[]>): FormulaStep[] {
+  return steps.map((step) => {
+    const { waitsFor } = step;
+    const instead = waitsFor === null ? undefined : ends.get(waitsFor.of ?? '');
+    if (waitsFor === null || instead === undefined) return step;
+    return {
+      ...step,
+      needs: [...new Set([...step.needs, ...instead])],
+      waitsFor: { ...waitsFor, of: instead[0] ?? null },
+    };
+  });
+}
+
+/** Makes those that contain one of the steps contain, and need, those that `inside` names for it. */
+export function recontain(
+  steps: readonly FormulaStep[],
+  inside: ReadonlyMap<string, readonly string[]>,
+): FormulaStep[] {
+  const put = (list: readonly string[]): string[] => [...new Set(list.flatMap((id) => inside.get(id) ?? [id]))];
   return steps.map((step) =>
-    step.contains?.includes(id) === true
-      ? { ...step, contains: put(step.contains), needs: put([...step.needs, id]) }
+    step.contains?.some((id) => inside.has(id)) === true
+      ? { ...step, contains: put(step.contains), needs: [...new Set([...step.needs, ...put(step.contains)])] }
       : step,
   );
+}
+
+/** Puts other steps in the place of some: those that needed or contained one need its last parts, or contain all. */
+export function replaceSteps(
+  steps: readonly FormulaStep[],
+  parts: ReadonlyMap<string, readonly FormulaStep[]>,
+): FormulaStep[] {
+  if (parts.size === 0) return [...steps];
+  const ends = new Map([...parts].map(([id, list]) => [id, lastOf(list)] as const));
+  const inside = new Map([...parts].map(([id, list]) => [id, list.map((part) => part.id)] as const));
+  return steps.flatMap((step) => {
+    const list = parts.get(step.id);
+    // A part may have the id of the step it replaces; the parts then mean that one.
+    if (list !== undefined) return rewire(list, ends, new Set(inside.get(step.id)));
+    return rewireWaits(rewire(recontain([step], inside), ends), ends);
+  });
 }
 
 /**

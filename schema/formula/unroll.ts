@@ -1,7 +1,7 @@
 import { plainStep, mapWhole, type FormulaLoop, type FormulaStep } from './formula';
 import { within, type ProblemList } from './problems';
 import { rangeNames, readRange } from './range';
-import { behind, fillMacros, handOn, lastOf, named, renameStep, rewire } from './step-list';
+import { behind, fillMacros, handOn, lastOf, named, renameStep, replaceSteps } from './step-list';
 
 /** Stops every multiplication of steps before it happens: nested loops and expansions could make billions. */
 export class Budget {
@@ -31,8 +31,10 @@ interface Unrolling {
  */
 export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling): FormulaStep[] {
   const { limits, problems } = unrolling;
-  let flat: FormulaStep[] = [];
-  const ends: [string, readonly string[]][] = [];
+  const flat: FormulaStep[] = [];
+  /** How many steps the rounds of loops have made. */
+  let made = 0;
+  const rounds = new Map<string, readonly FormulaStep[]>();
   for (const step of named(steps)) {
     const kinds = [step.loop && 'loop', step.children.length > 0 && 'children', step.expand && 'expand'].filter(
       Boolean,
@@ -46,18 +48,18 @@ export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling): For
       });
     }
     if (step.loop?.kind === 'range') {
-      const rounds = unrollRange(step, step.loop, flat.length, unrolling);
-      flat.push(...rounds.steps);
-      ends.push([step.id, rounds.ends]);
+      const unrolled = unrollRange(step, step.loop, made, unrolling);
+      made += unrolled.length;
+      rounds.set(step.id, unrolled);
+      flat.push(step);
     } else if (step.loop !== null || step.children.length > 0) {
       flat.push(...(step.loop === null ? unrollChildren(step, unrolling) : [unrollUntil(step, step.loop, unrolling)]));
     } else {
       flat.push(step);
     }
-    if (!limits.allows(flat.length)) return [];
+    if (!limits.allows(flat.length - rounds.size + made)) return [];
   }
-  for (const [id, replacements] of ends) flat = rewire(flat, id, replacements);
-  return flat;
+  return replaceSteps(flat, rounds);
 }
 
 function unrollRange(
@@ -65,7 +67,7 @@ function unrollRange(
   loop: FormulaLoop & { kind: 'range' },
   before: number,
   unrolling: Unrolling,
-): { readonly steps: FormulaStep[]; readonly ends: readonly string[] } {
+): FormulaStep[] {
   const { limits, problems, values } = unrolling;
   const unknown = values === null && rangeNames(loop.range).length > 0;
   const range = unknown ? { ok: true as const, first: 1, last: 1 } : readRange(loop.range, values ?? new Map());
@@ -78,12 +80,12 @@ function unrollRange(
       message,
       fix: 'Write one such as 1..7 or 1..2^{disks}.',
     });
-    return { steps: [], ends: step.needs };
+    return [];
   }
   const count = range.last - range.first + 1;
-  if (!limits.allows(count)) return { steps: [], ends: [] };
+  if (!limits.allows(count)) return [];
   const fixed = loop.var === null ? unroll(loop.body, unrolling) : null;
-  if (fixed !== null && !limits.allows(before + count * fixed.length)) return { steps: [], ends: [] };
+  if (fixed !== null && !limits.allows(before + count * fixed.length)) return [];
   const steps: FormulaStep[] = [];
   let ends: readonly string[] = step.needs;
   for (let round = 1; round <= count && limits.allows(before + steps.length); round += 1) {
@@ -95,7 +97,7 @@ function unrollRange(
     steps.push(...behind(renamed, ends));
     if (renamed.length > 0) ends = lastOf(renamed);
   }
-  return { steps: handOn({ ...step, needs: [] }, steps, problems), ends };
+  return handOn(step, steps, problems);
 }
 
 function filledWith(loop: FormulaLoop & { kind: 'range' }, value: string): FormulaStep[] {

@@ -38,27 +38,28 @@ export function advise(
   // Advice is not applied to steps that advice of the same formula put there.
   const targets = steps.filter((step) => around.own.has(step.id) && isAdvised(advice, step));
   if (!around.limits.allows(steps.length + targets.length * (advice.before.length + advice.after.length))) return [];
-  let result = [...steps];
-  for (const { id } of targets) {
-    const target = result.find((step) => step.id === id);
-    if (target === undefined) continue;
-    const fill = (text: string): string => fillMacros(text, stepMacros('step', target));
-    const before = chain(
-      named(advice.before).map((step) => mapWhole(step, fill)),
-      target.needs,
-    );
-    const after = chain(
-      named(advice.after).map((step) => mapWhole(step, fill)),
-      [id],
-    );
+  const inserted = new Map(targets.map((target) => [target.id, insertsOf(advice, target)] as const));
+  const ends = new Map(
+    [...inserted].flatMap(([id, { after }]) => (after.length === 0 ? [] : [[id, lastOf(after)] as const])),
+  );
+  const inside = new Map(
+    [...inserted].map(([id, { before, after }]) => [id, [...before, { id }, ...after].map((step) => step.id)] as const),
+  );
+  return rewire(recontain(steps, inside), ends).flatMap((step) => {
+    const { before, after } = inserted.get(step.id) ?? { before: [], after: [] };
     const inner = before.at(-1);
-    const needs = inner === undefined ? target.needs : [...new Set([...target.needs, inner.id])];
-    const last = after.at(-1);
-    if (last !== undefined) result = rewire(result, id, [last.id]);
-    result = recontain(result, id, [...before.map((step) => step.id), id, ...after.map((step) => step.id)]);
-    result = result.flatMap((step) => (step.id === id ? [...before, { ...step, needs }, ...after] : [step]));
-  }
-  return result;
+    const needs = inner === undefined ? step.needs : [...new Set([...step.needs, inner.id])];
+    return [...chain(before, step.needs), { ...step, needs }, ...chain(after, [step.id])];
+  });
+}
+
+function insertsOf(
+  advice: Advice,
+  target: FormulaStep,
+): { readonly before: FormulaStep[]; readonly after: FormulaStep[] } {
+  const macros = stepMacros('step', target);
+  const fill = (step: FormulaStep): FormulaStep => mapWhole(step, (text) => fillMacros(text, macros));
+  return { before: named(advice.before).map(fill), after: chain(named(advice.after).map(fill), []) };
 }
 
 export function isAdvised(advice: Advice, step: FormulaStep): boolean {
@@ -132,7 +133,7 @@ export function attach(
   if (point === null) return [...steps, ...behind(added, lastOf(steps))];
   const { step: id, side, parallel } = point;
   if (side === 'after') {
-    const rest = parallel ? [...steps] : rewire(steps, id, ends);
+    const rest = parallel ? [...steps] : rewire(steps, new Map([[id, ends]]));
     return rest.flatMap((step) => (step.id === id ? [step, ...behind(added, [id])] : [step]));
   }
   return steps.flatMap((step) => {

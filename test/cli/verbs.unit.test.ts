@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { SocketAnswer } from '../../schema/desk';
 import { answerRequest } from '../../cli/server/answer';
 import { describePrime } from '../../cli/server/brief';
@@ -217,6 +217,156 @@ describe('formulas', () => {
     ['none', 'FORMULA_NOT_FOUND'],
   ])('refuses %j as %s', (name, code) => {
     expect(() => shelf.cook(name, {}, rig)).toThrow(expect.objectContaining({ code }) as Error);
+  });
+});
+
+describe('formula verbs', () => {
+  const root = mkdtempSync(join(tmpdir(), 'formula-verbs-'));
+  const [folder, rig, other] = [join(root, 'formulas'), join(root, 'rig'), join(root, 'other')];
+  const shelf = createFormulaShelf({ town: folder, user: join(root, 'user'), builtIn: join(root, 'none') });
+  const town = fakeTown();
+  const client = {
+    ...town.client,
+    formulas: shelf,
+    rigPath: (id?: string) => Promise.resolve(id === undefined ? null : rig),
+  };
+  const ask = async (argv: readonly string[], extra: Partial<KeyedRequest> = {}): Promise<SocketAnswer> =>
+    await answerRequest(client, request(['formula', ...argv], extra));
+  const put = (path: string, text: string): void => {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  };
+  beforeAll(() => {
+    put(
+      join(folder, 'review.formula.toml'),
+      'formula="review"\n[vars.who]\nrequired=true\n[[steps]]\nid="a"\ntitle="For {{who}}"\n[[steps]]\nid="b"\nneeds=["a"]\n',
+    );
+    put(
+      join(folder, 'review-strict.formula.json'),
+      '{"formula":"review-strict","extends":"review","steps":[{"id":"b","needs":["a"],"gate":"human"}]}',
+    );
+    put(
+      join(rig, '.beads', 'formulas', 'odd.toml'),
+      'formula="odd"\nzzz=1\nsteps=[{id="a",description_file="../texts/a.md"},{id="b",description_file="../../secret.md"}]',
+    );
+    put(join(rig, '.beads', 'texts', 'a.md'), 'The text.');
+    put(join(rig, 'secret.md'), 'secret');
+    put(join(rig, '.town', 'formula-overlays', 'review.toml'), '[[step-overrides]]\nstep_id="a"\ntitle="Overlaid"');
+    put(join(root, 'formula-overlays', 'review.toml'), '[vars]\nwho="town"');
+  });
+  afterAll(() => rmSync(root, { recursive: true }));
+
+  it('cooks with values and with variables left open, and with the overlay of the rig or the town', async () => {
+    expect(JSON.parse((await ask(['cook', 'review', '--json'])).stdout)).toMatchObject({
+      steps: [{ title: 'For town' }, {}],
+    });
+    expect((await ask(['cook', 'review', '--rig', 'acme'])).stderr).toMatch(/variable who has no value/);
+    expect((await ask(['cook', 'review', '--rig', 'acme', '--var', 'who=me'])).stdout).toContain('Overlaid');
+    expect((await ask(['cook', 'review', '--open'])).stdout).toBe('a\t\tyes\tFor {{who}}\nb\ta\tyes\tb\n');
+    expect(shelf.variables('review-strict', null)).toEqual(['who']);
+  });
+
+  it('reads the files of other tools leniently, and their texts from their own folder only', async () => {
+    const answer = await ask(['cook', 'odd', '--rig', 'acme', '--json']);
+    expect(answer.code).toBe(0);
+    expect(JSON.parse(answer.stdout)).toMatchObject({
+      steps: [{ instructions: 'The text.' }, { instructions: 'See the file ../../secret.md.' }],
+    });
+    expect(answer.stderr).toContain('warning FORMULA_UNKNOWN_FILE');
+  });
+
+  it('tells all that is wrong with one or all, and ends with 1 when there is an error', async () => {
+    expect(await ask(['lint'])).toMatchObject({
+      code: 0,
+      stdout: '',
+      stderr: expect.stringContaining('2 looked at: 0 errors') as string,
+    });
+    put(join(folder, 'bad.toml'), 'formula="worse"\n[[steps]]\nid="a"\nneeds=["x"]\ngate={type="moon"}\n');
+    const bad = await ask(['lint', 'bad', 'review']);
+    expect(bad.code).toBe(1);
+    expect(
+      bad.stdout.split('\n').map((line) =>
+        line
+          .split(': ')
+          .slice(0, 2)
+          .join(' ')
+          .replace(/^.*bad.toml:/, ''),
+      ),
+    ).toEqual(['4 error FORMULA_UNKNOWN_NEED', '5 error FORMULA_GATE', '']);
+    put(join(folder, 'bad.toml'), 'formula="worse"\nsteps=[{id="a"}]');
+    expect((await ask(['lint', 'bad'])).stdout).toMatch(/warning FORMULA_VALUE: the formula calls itself worse/);
+    put(join(root, 'formula-overlays', 'bad.toml'), 'x=1');
+    put(join(folder, 'bad.toml'), 'formula="bad"\nsteps=[{id="a"}]');
+    put(join(root, 'formula-overlays', 'bad.toml'), 'x=1');
+    expect((await ask(['lint', 'bad'])).stdout).toMatch(/formula-overlays\/bad.toml:1: error FORMULA_UNKNOWN_KEY/);
+    rmSync(join(folder, 'bad.toml'));
+    expect((await ask(['lint', 'gone'])).code).toBe(3);
+  });
+
+  it('draws and compares', async () => {
+    expect((await ask(['graph', 'review'])).stdout).toBe('review (2 steps)\n  a\n  a → b\n');
+    expect((await ask(['graph', 'review', '--format', 'dot'])).stdout).toContain('"a" -> "b";');
+    expect(JSON.parse((await ask(['graph', 'review', '--json'])).stdout)).toMatchObject({
+      formula: 'review',
+      groups: {},
+    });
+    expect((await ask(['diff', 'review', 'review-strict', '--var', 'who=x'])).stdout).toContain(
+      '~ b.gate\n    - null\n    + {"kind":"human"',
+    );
+    expect((await ask(['diff', 'review', 'review'], { tty: true })).stdout).toBe('no difference\n');
+  });
+
+  it('makes a new formula once', async () => {
+    expect((await ask(['new', 'mine', '--template', 'loop'])).stdout).toBe(`${join(folder, 'mine.formula.toml')}\n`);
+    expect((await ask(['graph', 'mine'])).stdout).toContain('repeats rounds until');
+    expect((await ask(['new', 'mine'])).code).toBe(4);
+    expect((await ask(['new', '../x'])).code).toBe(2);
+    expect((await ask(['new', 'other', '--template', 'none'])).code).toBe(2);
+    expect((await ask(['new', 'other'], { token: TOKEN })).code).toBe(5);
+    expect((await ask(['new', 'other'], { tty: true })).stdout).toMatch(/^other is in /);
+  });
+
+  it('imports what compiles, whole or not at all, and says why not for the rest', async () => {
+    put(
+      join(other, 'a', 'child.formula.toml'),
+      '# theirs\nformula="child"\ninvented=1\nextends="parent"\nsteps=[{id="z"}]\n',
+    );
+    put(join(other, 'parent.formula.json'), '{"formula":"parent","steps":[{"id":"p"}]}');
+    put(join(other, 'said.toml'), 'formula="said"\ndialect="gastown"\nsteps=[{id="p"}]');
+    put(join(other, 'lost.toml'), 'formula="lost"\nextends="broken"\n');
+    put(join(other, 'broken.toml'), 'formula="broken"\nsteps=[{id="p",needs=["q"]}]');
+    put(join(other, 'review.toml'), 'formula="review"\nvars={who="x"}\nsteps=[{id="p"}]');
+    put(join(other, 'twice.toml'), 'formula="said"\nsteps=[{id="p"}]');
+    put(join(other, 'unnamed.toml'), 'formula=".x"\nsteps=[{id="p"}]');
+    put(join(other, 'notes.md'), 'no formula');
+    const answer = await ask(['import', 'other', '--json'], { cwd: root });
+    const found = JSON.parse(answer.stdout) as { file: string; outcome: string; problems: { code: string }[] }[];
+    expect(
+      Object.fromEntries(
+        found.map(({ file, outcome, problems }) => [
+          file.slice(other.length + 1),
+          [outcome, ...problems.map(({ code }) => code)].join(' '),
+        ]),
+      ),
+    ).toEqual({
+      'a/child.formula.toml': 'copied FORMULA_UNKNOWN_KEY',
+      'broken.toml': 'refused FORMULA_UNKNOWN_NEED',
+      'lost.toml': 'refused FORMULA_UNKNOWN_FORMULA',
+      'parent.formula.json': 'copied',
+      'review.toml': 'refused FORMULA_CONFLICT',
+      'said.toml': 'copied',
+      'twice.toml': 'refused FORMULA_CONFLICT',
+      'unnamed.toml': 'refused FORMULA_CONFLICT',
+    });
+    expect(answer.code).toBe(1);
+    expect(readFileSync(join(folder, 'child.formula.toml'), 'utf8')).toMatch(/^dialect = "beads"\n# theirs\n/);
+    expect(JSON.parse(readFileSync(join(folder, 'parent.formula.json'), 'utf8'))).toMatchObject({ dialect: 'beads' });
+    expect((await ask(['graph', 'child'])).stdout).toBe('child (2 steps)\n  p\n  z\n');
+    expect(readdirSync(folder).filter((file) => file.endsWith('.draft'))).toEqual([]);
+    const again = await ask(['import', other]);
+    expect(again.stdout.match(/^unchanged/gm)).toHaveLength(3);
+    expect((await ask(['import', join(root, 'gone')])).code).toBe(3);
+    expect((await ask(['import', other], { token: TOKEN })).code).toBe(5);
   });
 });
 

@@ -51,3 +51,8 @@ export function stepOf(recipe: Recipe, id: string): RecipeStep {
   if (found === undefined) throw new Error(`${id} is not among ${all.map((step) => step.id).join(' ')}`);
   return found;
 }
+
+/** The retry of a step as its recipe has it. */
+export function retried(attemptsMax: number, backoffMs: number, end: 'fail' | 'skip'): object {
+  return { attemptsMax, backoffMs, ...Object.fromEntries([['then', end]]) };
+}

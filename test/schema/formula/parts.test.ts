@@ -195,7 +195,7 @@ group d
       'mail to a',
       'never',
       'always',
-      "file.exists('x')",
+      "file.exists('x') == true",
     ]);
   });
 });
