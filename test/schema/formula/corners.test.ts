@@ -1,9 +1,43 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { readCondition, stepsOf } from '../../../schema/formula/condition';
+import { parseOverlay } from '../../../schema/formula/overlay';
+import { PROBLEM_CODES } from '../../../schema/formula/problems';
 import { singleStepRecipe } from '../../../schema/formula/single-step';
 import { matchesGlob } from '../../../schema/formula/step-list';
 import { codes, cook, digestOf, needsOf, places, recipeOf, stepOf } from './cooking';
 
 const steps = (...lines: readonly string[]): string => `formula="f"\nsteps=[\n${lines.join(',\n')}\n]`;
+
+describe('the reference for authors', () => {
+  const page = readFileSync(join(__dirname, '..', '..', '..', 'docs', 'formula.md'), 'utf8');
+  const examples = [...page.matchAll(/^```toml\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '');
+
+  it('explains every code of a problem, and no other', () => {
+    const explained = [...page.matchAll(/^\| `(FORMULA_[A-Z_]+)`/gm)].map((match) => match[1]);
+    expect(explained.toSorted()).toEqual([...PROBLEM_CODES].toSorted());
+  });
+
+  it('shows formulas that compile, and parts that are read', () => {
+    const whole = examples.filter((text) => text.startsWith('formula ='));
+    expect(whole).toHaveLength(3);
+    const others = {
+      'fix-bug': whole.find((text) => text.includes('"fix-bug"')) ?? '',
+      'security-audit': 'formula="security-audit"\n[[advice]]\ntarget="green"\nafter={id="scan"}',
+      'page-someone': 'formula="page-someone"\nsteps=[{id="x"}]',
+      'fix-item': 'formula="fix-item"\nvars={name="",number=""}\nsteps=[{id="x"}]',
+      'undo-release': 'formula="undo-release"\nsteps=[{id="x"}]',
+    };
+    for (const text of whole) expect(codes(cook(text, { open: true, others }))).toEqual([]);
+    const parts = examples.filter((text) => !text.startsWith('formula ='));
+    expect(parts).toHaveLength(4);
+    for (const text of parts) {
+      if (text.includes('step-overrides')) expect(parseOverlay(text, 'o.toml').problems).toEqual([]);
+      else if (text.startsWith('[[steps]]')) expect(codes(cook(`formula="f"\n${text}`, { others }))).toEqual([]);
+      else expect(codes(cook(`formula="f"\nvars={mode="full"}\n[[steps]]\nid="a"\n${text}`, { others }))).toEqual([]);
+    }
+  });
+});
 
 describe('corners', () => {
   const T =
