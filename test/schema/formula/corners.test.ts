@@ -15,7 +15,8 @@ describe('the reference for authors', () => {
 
   it('explains every code of a problem, and no other', () => {
     const explained = [...page.matchAll(/^\| `(FORMULA_[A-Z_]+)`/gm)].map((match) => match[1]);
-    expect(explained.toSorted()).toEqual([...PROBLEM_CODES].toSorted());
+    expect(explained).toHaveLength(PROBLEM_CODES.length);
+    expect(new Set(explained)).toEqual(new Set(PROBLEM_CODES));
   });
 
   it('shows formulas that compile, and parts that are read', () => {
