@@ -477,7 +477,6 @@ class Compilation {
 }
 
 function retryOf({ attemptsMax, exhausted }: FormulaRetry, backoffMs: number): Exclude<StepFlow['retry'], undefined> {
-  // oxlint-disable-next-line unicorn/no-thenable -- plain JSON with a text in it; the recipe names the field so
   return { attemptsMax, backoffMs, exhausted };
 }
 

@@ -51,9 +51,3 @@ export function stepOf(recipe: Recipe, id: string): RecipeStep {
   if (found === undefined) throw new Error(`${id} is not among ${all.map((step) => step.id).join(' ')}`);
   return found;
 }
-
-/** The retry of a step as its recipe has it. */
-export function retried(attemptsMax: number, backoffMs: number, end: 'fail' | 'skip'): object {
-  // oxlint-disable-next-line unicorn/no-thenable -- plain JSON with a text in it; the recipe names the field so
-  return { attemptsMax, backoffMs, then: end };
-}

@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import { readCondition, stepsOf } from '../../../schema/formula/condition';
 import { parseOverlay } from '../../../schema/formula/overlay';
 import { PROBLEM_CODES } from '../../../schema/formula/problems';
-import { singleStepRecipe } from '../../../schema/formula/single-step';
 import { matchesGlob } from '../../../schema/formula/step-list';
-import { codes, cook, digestOf, needsOf, places, recipeOf, stepOf } from './cooking';
+import { codes, cook, needsOf, places, recipeOf, stepOf } from './cooking';
 
 const steps = (...lines: readonly string[]): string => `formula="f"\nsteps=[\n${lines.join(',\n')}\n]`;
 
@@ -190,10 +189,5 @@ describe('corners', () => {
     expect(recipe.steps[0]?.instructions).toBe('A BD {{end}} {{else}} ');
     expect(codes(cook('{"formula": "f"', { file: 'f.json' }))).toEqual(['FORMULA_SYNTAX']);
     expect(codes(cook('', { file: 'f.json' }))).toEqual(['FORMULA_SYNTAX']);
-  });
-
-  it('makes one step of work without a formula', () => {
-    expect(singleStepRecipe('T', '', null, digestOf).steps[0]?.instructions).toBe('T');
-    expect(singleStepRecipe('T', 'D', 'A', digestOf).steps[0]).toMatchObject({ instructions: 'D', acceptance: 'A' });
   });
 });
