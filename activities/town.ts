@@ -10,6 +10,8 @@ import type { AssignAnswer, DispatcherInput, EnqueueAnswer } from '../schema/run
 import type { Timings } from '../schema/timings';
 import { agentStart } from './courier/courier';
 import { asActivity, refusalOf } from './failure';
+import { createGithub, type Forge } from './gate/forge';
+import { createGateLook } from './gate/look';
 import { project } from './projection/project';
 
 /** Slings one task for a convoy after its own policy decision; a denial or a refusal is an answer, not an error. */
@@ -24,6 +26,8 @@ export interface TownDeps {
   readonly feeder: ConvoyFeeder;
   readonly taskQueue: string;
   readonly timings: Timings;
+  /** Absent: GitHub, with the token of the environment. */
+  readonly forge?: Forge;
 }
 
 /** Binds the ports to the contract of `schema/activities.ts`. */
@@ -41,6 +45,8 @@ export function createTownActivities(deps: TownDeps): TownActivities {
       staticSummary: `dispatch queue of ${rig}`,
     });
   };
+
+  const lookAtGate = createGateLook({ db, forge: deps.forge ?? githubFromEnvironment() });
 
   return {
     project: (batch) => project(db, batch),
@@ -119,8 +125,14 @@ export function createTownActivities(deps: TownDeps): TownActivities {
 
     finishMolecule: ({ molecule_id, root_task_id, outcome, reason }) =>
       asActivity(async () => {
-        if (root_task_id === null) return;
         const actor = runId.molecule(molecule_id);
+        await ledger.openGatesOf(
+          { actor, key: `${actor}:gates` },
+          'molecule',
+          molecule_id,
+          `molecule ${molecule_id} has ended`,
+        );
+        if (root_task_id === null) return;
         const task = await ledger.getTask(root_task_id);
         if (task.molecule_id !== molecule_id || task.status === 'closed') return;
         if (outcome === 'refused') await ledger.unassignTask({ actor, key: `${actor}:refused` }, root_task_id, reason);
@@ -133,6 +145,11 @@ export function createTownActivities(deps: TownDeps): TownActivities {
           });
         }
       }),
+
+    lookAtGate: (request) => asActivity(() => lookAtGate(request)),
+
+    escalateGate: ({ ...gate }) =>
+      asActivity(() => ledger.escalateGate({ actor: runId.molecule(gate.molecule_id) }, gate)),
 
     feedConvoy: ({ convoy_id }) =>
       asActivity(async () => {
@@ -147,6 +164,12 @@ export function createTownActivities(deps: TownDeps): TownActivities {
         return { total, closed, fed, held, status: before.status as 'open' | 'running' | 'stopped' | 'completed' };
       }),
   };
+}
+
+/** `TOWN_GITHUB_TOKEN`, else `GITHUB_TOKEN`; `TOWN_GITHUB_API` is the address of a server of one's own. */
+function githubFromEnvironment(): Forge {
+  const { TOWN_GITHUB_TOKEN, GITHUB_TOKEN, TOWN_GITHUB_API } = process.env;
+  return createGithub({ token: TOWN_GITHUB_TOKEN ?? GITHUB_TOKEN ?? null, apiUrl: TOWN_GITHUB_API ?? null });
 }
 
 /** A refusal of the other run keeps its code; everything else is trouble that passes. */

@@ -6,6 +6,8 @@ import type {
   EnqueueLane,
   FeedAnswer,
   FreeLane,
+  GateState,
+  LookAtGate,
   PerformStep,
   ProjectionBatch,
   Release,
@@ -44,6 +46,17 @@ export interface TownActivities {
     readonly outcome: 'done' | 'failed' | 'cancelled' | 'refused';
     readonly reason: string;
     readonly decision_id: string;
+  }): Promise<void>;
+  /** What the gate waits for: whether it is there. Reads only; `unknown` with the reason when it cannot be found out. */
+  lookAtGate(request: LookAtGate): Promise<GateState>;
+  /** Tells a person by mail that a gate stays closed. Idempotent by (molecule, step). */
+  escalateGate(request: {
+    readonly molecule_id: MoleculeId;
+    readonly root_task_id: TaskId | null;
+    readonly step: string;
+    readonly title: string;
+    readonly waits_for: string;
+    readonly reason: string;
   }): Promise<void>;
   /** Slings the convoy's ready members to their rig, each after its own policy decision; completes the convoy when all are closed. */
   feedConvoy(request: { readonly convoy_id: string }): Promise<FeedAnswer>;

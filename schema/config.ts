@@ -26,6 +26,8 @@ const TIMING_WORDS: Readonly<Record<keyof Timings, string>> = {
   askAgainMs: 'How often a run repeats a question that was not answered.',
   rolloverMs: 'A long-lived run starts a new history at the latest after this long.',
   leaseMs: 'How long a host keeps an agent without renewing its lease.',
+  gatePollMs: 'How long after the first look a closed gate is looked at again; doubled with each further look.',
+  gatePollMaxMs: 'The longest such wait.',
 };
 const timing = (key: keyof Timings) =>
   z
@@ -96,6 +98,8 @@ export const ConfigSchema = z.strictObject({
       askAgainMs: timing('askAgainMs'),
       rolloverMs: timing('rolloverMs'),
       leaseMs: timing('leaseMs'),
+      gatePollMs: timing('gatePollMs'),
+      gatePollMaxMs: timing('gatePollMaxMs'),
     } satisfies Record<keyof Timings, z.ZodType<unknown>>,
     'Durations that decide behaviour, in milliseconds. Change them for tests, or on very slow machines.',
   ),

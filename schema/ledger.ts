@@ -9,6 +9,7 @@ import type {
   CommentView,
   ConvoyView,
   EventView,
+  GateView,
   HookView,
   MoleculeView,
   Page,
@@ -225,12 +226,14 @@ export interface ReceiptInput {
   step: string;
   attempt: number;
   session_id: string | null;
+  /** Of the step's attempts; absent: the first. */ round?: number;
   outcome: 'done' | 'failed';
   note: string;
   commit_id: string | null;
   output: JsonObject | null;
 }
 export interface Receipt extends ReceiptInput {
+  round: number;
   agent_id: AgentAddress;
   incarnation: number;
   at: string;
@@ -340,9 +343,10 @@ export interface Ledger {
   sessionByToken(token_hash: string): Promise<SessionRow | null>;
   listSessions(filter: { agent_id?: AgentAddress; status?: string; limit?: number }): Promise<SessionView[]>;
 
-  /** Unique by (molecule, step), fenced by `ask.session`; writing it again answers the first one with fresh = false. */
+  /** Unique by (molecule, step, round), fenced by `ask.session`; writing it again answers the first one with fresh = false. */
   writeReceipt(ask: Ask, receipt: ReceiptInput): Promise<{ receipt: Receipt; fresh: boolean }>;
-  getReceipt(molecule_id: MoleculeId, step: string): Promise<Receipt | null>;
+  /** Without a round: that of the step's present one. */
+  getReceipt(molecule_id: MoleculeId, step: string, round?: number): Promise<Receipt | null>;
 
   /** Takes every active agent without a live lease, at most `max` in all; answers those newly taken. */
   acquireLeases(host_id: string, options: { max: number; ttl_ms: number }): Promise<AgentAddress[]>;
@@ -386,6 +390,27 @@ export interface Ledger {
     limit?: number;
     cursor?: string;
   }): Promise<Page<MoleculeView>>;
+  /** Steps that wait at a gate, longest first. */
+  listGates(filter: { rig_id?: RigId; molecule_id?: MoleculeId }): Promise<GateView[]>;
+  /** A mail to the people of the town. Once per (molecule, step). */
+  escalateGate(
+    ask: Ask,
+    gate: {
+      molecule_id: MoleculeId;
+      root_task_id: TaskId | null;
+      step: string;
+      title: string;
+      waits_for: string;
+      reason: string;
+    },
+  ): Promise<void>;
+  /** Tells all molecules whose gates wait for this task or molecule that it is closed. */
+  openGatesOf(ask: Ask, kind: 'task' | 'molecule', id: string, reason: string): Promise<void>;
+  /** Has a running molecule append the recipe's steps as `<ref>.<step>`; the recipe is kept. */
+  bondRecipe(
+    ask: Ask,
+    bond: { molecule_id: MoleculeId; recipe: Recipe; ref: string; mode: 'sequential' | 'parallel' },
+  ): Promise<void>;
   hook(agent: AgentAddress): Promise<HookView>;
   /** All that a session needs to know for one step of a molecule. */
   brief(molecule_id: MoleculeId, step: string): Promise<StepBrief>;

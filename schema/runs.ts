@@ -1,5 +1,6 @@
+import type { GateSpec } from './formula/flow';
 import type { AgentAddress, Instant, MoleculeId, RigId, TaskId } from './ids';
-import type { JsonObject } from './json';
+import type { Json, JsonObject } from './json';
 import type { LeanStep, SlingTarget } from './ledger';
 import type { Timings } from './timings';
 
@@ -40,6 +41,21 @@ export interface PerformStep {
   /** Commit that a needed step ended with: where a new worktree starts; null means the rig's default branch. */
   readonly base_commit: string | null;
   readonly decision_id: string;
+  /** Which receipt of the step this is about; absent: the first. */
+  readonly round?: number;
+  /** What the run needs to know of the step's end beside its outcome; absent: nothing. */
+  readonly wants?: Wanted;
+}
+/** Places in the step's output, paths in its worktree and variables of the host that the molecule's conditions and fan-outs look at. */
+export interface Wanted {
+  readonly outputs: readonly (readonly string[])[];
+  readonly files: readonly string[];
+  readonly env: readonly string[];
+}
+/** What was so where and when a step was closed. */
+export interface Facts {
+  readonly files: Readonly<Record<string, boolean>>;
+  readonly env: Readonly<Record<string, string>>;
 }
 export interface StepResult {
   readonly outcome: 'done' | 'failed';
@@ -47,6 +63,9 @@ export interface StepResult {
   readonly commit_id: string | null;
   readonly incarnation: number;
   readonly agent: AgentAddress;
+  /** The places of the output that were asked for; the whole of it is in the receipt. */
+  readonly output?: JsonObject;
+  readonly facts?: Facts;
 }
 
 export interface AgentInput {
@@ -137,6 +156,49 @@ export interface CancelMolecule {
   readonly actor: string;
   readonly n?: number;
 }
+/** updates `pause` and `resume` of a molecule. */
+export interface PauseMolecule {
+  readonly reason: string;
+  readonly actor: string;
+  readonly n?: number;
+}
+/** update `retryStep` of a molecule: a stuck or failed step gets new attempts. */
+export interface RetryStep {
+  readonly step: string;
+  readonly reason: string;
+  readonly actor: string;
+  readonly n?: number;
+}
+/** A recipe whose steps are appended to a running molecule, as `<ref>.<step>`. */
+export interface BondRecipe {
+  readonly ref: string;
+  readonly formula: string;
+  readonly recipe_digest: string;
+  /** `sequential`: after all that the molecule has by now; `parallel`: at once. */
+  readonly mode: 'sequential' | 'parallel';
+  readonly steps: readonly LeanStep[];
+  readonly groups?: Readonly<Record<string, readonly LeanStep[]>>;
+}
+/** update `bond` of a molecule. */
+export interface BondMolecule extends BondRecipe {
+  readonly actor: string;
+  readonly n?: number;
+}
+
+/** Activity `lookAtGate`: what a gate waits for, asked from the world. */
+export interface LookAtGate {
+  readonly molecule_id: MoleculeId;
+  readonly rig_id: RigId;
+  readonly step: string;
+  readonly gate: GateSpec;
+  /** When the step's needs were met: older mail does not count. */
+  readonly since: Instant;
+}
+export interface GateState {
+  /** `refused`: it will not open by itself any more. `unknown`: nobody can tell, and `reason` says why. */
+  readonly kind: 'open' | 'closed' | 'refused' | 'unknown';
+  readonly reason: string;
+}
 
 export interface ConvoyRunInput {
   readonly version: 1;
@@ -212,6 +274,40 @@ export interface StepRow {
   readonly note: string | null;
   readonly commit_id: string | null;
   readonly lost_reason: string | null;
+  readonly round: number;
+  /** What its texts are made from; null for a step of the molecule's own recipe. */
+  readonly template: StepTemplate | null;
+  /** What fills its texts; null as above. */
+  readonly bindings: StepBindings | null;
+  /** Its gate, as long as that holds the step back. */
+  readonly gate: GateRow | null;
+}
+/** Where a step that came while the molecule ran is described. */
+export interface StepTemplate {
+  readonly recipe_digest: string;
+  /** null: among the steps of the recipe (a bond). */
+  readonly group: string | null;
+  readonly step: string;
+}
+export interface StepBindings {
+  /** What names of other steps begin with, from the inside out; the last is empty. */
+  readonly scopes: readonly string[];
+  /** From the inside out. */
+  readonly levels: readonly Level[];
+}
+/** What a round or an item gives to the texts of its steps. */
+export interface Level {
+  readonly index: number;
+  readonly vars?: Readonly<Record<string, string>>;
+  readonly item?: Json;
+  /** The item is too large to be carried along: it is in the output of this step's receipt. */
+  readonly itemAt?: { readonly step: string; readonly round: number; readonly path: readonly string[] };
+}
+export interface GateRow {
+  readonly spec: GateSpec;
+  readonly since: Instant;
+  readonly escalated: string | null;
+  readonly trouble: string | null;
 }
 export interface HookRow {
   readonly agent_id: AgentAddress;

@@ -15,6 +15,9 @@ export interface Timings {
   /** An entity continues as new at the latest after this long. */
   readonly rolloverMs: number;
   readonly leaseMs: number;
+  /** How often a closed gate is looked at when nobody opens it: first, then doubled up to the maximum. */
+  readonly gatePollMs: number;
+  readonly gatePollMaxMs: number;
 }
 
 export const DEFAULT_TIMINGS: Timings = {
@@ -28,4 +31,6 @@ export const DEFAULT_TIMINGS: Timings = {
   askAgainMs: 15_000,
   rolloverMs: 24 * 3_600_000,
   leaseMs: 15_000,
+  gatePollMs: 60_000,
+  gatePollMaxMs: 600_000,
 };

@@ -77,6 +77,30 @@ export interface StepView {
   outcome: string | null;
   note: string | null;
   commit_id: string | null;
+  /** From 1; raised when a step that was closed is tried again. */
+  round: number;
+  /** What its agent closed it with. */
+  output: JsonObject | null;
+  /** What it waits for at its gate; null when it does not. */
+  waits_for: string | null;
+}
+export interface GateView {
+  molecule_id: string;
+  step: string;
+  title: string;
+  rig_id: string | null;
+  root_task_id: string | null;
+  kind: string;
+  waits_for: string;
+  /** Question to the person who opens it; null for other kinds. */
+  prompt: string | null;
+  /** Roles or names of which one must open it; null: any person. */
+  approvers: string[] | null;
+  since: string;
+  /** Why a person was called; null: nobody was. */
+  escalated: string | null;
+  /** Why nobody can tell whether it opens. */
+  trouble: string | null;
 }
 export interface MoleculeView {
   id: string;

@@ -104,10 +104,14 @@ export class Inbox {
 
   /** Messages without a number come from other runs, and are never repeats. */
   isRepeat(n: number | undefined): boolean {
-    if (n === undefined) return false;
-    if (n <= this.lastN) return true;
-    this.lastN = n;
+    if (this.wasApplied(n)) return true;
+    this.lastN = n ?? this.lastN;
     return false;
+  }
+
+  /** As `isRepeat`, without taking note of it: for validators, which must change nothing. */
+  wasApplied(n: number | undefined): boolean {
+    return n !== undefined && n <= this.lastN;
   }
 }
 

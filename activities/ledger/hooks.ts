@@ -1,7 +1,12 @@
 import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
+import type { RecipeStep } from '../../schema/formula/recipe';
 import type { MoleculeId } from '../../schema/ids';
+import type { JsonObject } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
+import { dig } from '../../schema/molecule/output';
+import { fillText, type OutputOf, outputsNamed } from '../../schema/molecule/texts';
+import type { Level, StepBindings, StepTemplate } from '../../schema/runs';
 import type { HookView, StepBrief } from '../../schema/views';
 import type { Store } from './command';
 import { findRecipe } from './recipes';
@@ -61,6 +66,9 @@ interface BriefRow {
   steps_closed: number;
   attempt: number;
   step_id: string | null;
+  steps_total: number | null;
+  template: StepTemplate | null;
+  bindings: StepBindings | null;
   worktree: string | null;
   sessions: number;
 }
@@ -73,7 +81,7 @@ async function selectBrief(store: Store, molecule_id: MoleculeId, step: string):
       t.id as task_id, t.title as task_title, t.description as task_description,
       greatest(coalesce(m.steps_closed, 0),
         (select count(*) from step_receipts r where r.molecule_id = ${molecule_id}))::int as steps_closed,
-      coalesce(s.attempt, 1) as attempt, s.id as step_id, a.worktree,
+      coalesce(s.attempt, 1) as attempt, s.id as step_id, m.steps_total, s.template, s.bindings, a.worktree,
       (select count(*) from sessions x where x.molecule_id = ${molecule_id})::int as sessions
     from (select 1) one
     left join molecules m on m.id = ${molecule_id}
@@ -97,7 +105,7 @@ async function selectNeeds(
       coalesce(s.commit_id, r.commit_id) as commit_id, coalesce(s.agent_id, r.agent_id) as agent_id
     from unnest(${[...needs]}::text[]) with ordinality as need (step, place)
     left join steps s on s.molecule_id = ${molecule_id} and s.step = need.step
-    left join step_receipts r on r.molecule_id = ${molecule_id} and r.step = need.step
+    left join step_receipts r on r.molecule_id = ${molecule_id} and r.step = need.step and r.round = coalesce(s.round, 1)
     order by need.place`.execute(store.db);
   return rows;
 }
@@ -107,16 +115,13 @@ async function brief(store: Store, molecule_id: MoleculeId, step: string): Promi
   if (row === undefined) {
     throw new TownError('NOT_FOUND', `there is no molecule ${molecule_id}`, { hint: 'see: town molecule list' });
   }
-  const recipe = await findRecipe(store.db, row.recipe_digest);
-  const what = recipe.steps.find((candidate) => candidate.id === step);
-  if (what === undefined) {
-    throw new TownError('NOT_FOUND', `${molecule_id} has no step ${step}`, {
-      hint: `see: town molecule show ${molecule_id}`,
-    });
-  }
-  const [needs, notes] = await Promise.all([
-    selectNeeds(store, molecule_id, what.needs),
+  const { recipe, what, scopes, levels } = await describedStep(store, row, molecule_id, step);
+  // What a container contains is no need; nobody works on containers, but their briefs can be read.
+  const needed = what.needs.map((need) => `${scopes[0] ?? ''}${need}`);
+  const [needs, notes, fill] = await Promise.all([
+    selectNeeds(store, molecule_id, needed),
     row.task_id === null ? [] : notesOf(store, row.task_id, BRIEF_NOTES),
+    fillerOf(store, molecule_id, what, scopes, levels),
   ]);
   return {
     molecule_id,
@@ -125,10 +130,10 @@ async function brief(store: Store, molecule_id: MoleculeId, step: string): Promi
     attempt: row.attempt,
     // The projection counts attempts only; the host knows the dispatch it serves and puts it here.
     dispatch: row.attempt,
-    title: what.title,
-    instructions: what.instructions,
-    acceptance: what.acceptance,
-    checks: what.checks.map((check) => check.run),
+    title: fill(what.title),
+    instructions: fill(what.instructions),
+    acceptance: what.acceptance === null ? null : fill(what.acceptance),
+    checks: what.checks.map((check) => fill(check.run, shellWord)),
     task_id: row.task_id,
     task_title: row.task_title,
     task_description: row.task_description,
@@ -137,10 +142,67 @@ async function brief(store: Store, molecule_id: MoleculeId, step: string): Promi
     worktree: row.worktree,
     // Known to the worktree alone; the host fills it in.
     branch: null,
-    steps_total: recipe.steps.length,
+    steps_total: row.steps_total ?? recipe.steps.length,
     steps_closed: row.steps_closed,
     needs,
     notes,
     resumed: row.attempt > 1 || row.sessions > 1,
   };
+}
+
+/** Where the step is described, and what its texts are filled with. @throws NOT_FOUND */
+async function describedStep(store: Store, row: BriefRow, molecule_id: MoleculeId, step: string) {
+  const { template, bindings } = row;
+  const recipe = await findRecipe(store.db, template?.recipe_digest ?? row.recipe_digest);
+  const group = template?.group ?? null;
+  const steps = group === null ? recipe.steps : (recipe.groups?.[group] ?? []);
+  const what = steps.find((candidate) => candidate.id === (template?.step ?? step));
+  if (what === undefined) {
+    throw new TownError('NOT_FOUND', `${molecule_id} has no step ${step}`, {
+      hint: `see: town molecule show ${molecule_id}`,
+    });
+  }
+  return { recipe, what, scopes: bindings?.scopes ?? [''], levels: bindings?.levels ?? [] };
+}
+
+/** Fills texts with what the items and rounds around the step give, and with what other steps closed with. */
+async function fillerOf(
+  store: Store,
+  molecule_id: MoleculeId,
+  what: RecipeStep,
+  scopes: readonly string[],
+  levels: readonly Level[],
+): Promise<(text: string, spell?: (value: string) => string) => string> {
+  const checks = what.checks.map((check) => check.run);
+  const names = [what.title, what.instructions, what.acceptance ?? '', ...checks].flatMap(outputsNamed);
+  const far = levels.flatMap(({ itemAt }) => (itemAt === undefined ? [] : [itemAt.step]));
+  const wanted = [...names.flatMap(({ step }) => scopes.map((scope) => scope + step)), ...far];
+  const outputs = wanted.length === 0 ? new Map<string, JsonObject>() : await selectOutputs(store, molecule_id, wanted);
+  const near = levels.map((level) => {
+    const item = level.itemAt === undefined ? level.item : dig(outputs.get(level.itemAt.step), level.itemAt.path);
+    return item === undefined ? level : { ...level, item };
+  });
+  const outputOf: OutputOf = (step, path) => {
+    const scope = scopes.find((candidate) => outputs.has(candidate + step));
+    return scope === undefined ? undefined : dig(outputs.get(scope + step), path);
+  };
+  return (text, spell) => fillText(text, near, outputOf, spell);
+}
+
+/** Of each step that has one, the output of its last receipt. */
+async function selectOutputs(
+  store: Store,
+  molecule_id: MoleculeId,
+  steps: readonly string[],
+): Promise<Map<string, JsonObject>> {
+  const { rows } = await sql<{ step: string; output: JsonObject }>`
+    select distinct on (step) step, output from step_receipts
+    where molecule_id = ${molecule_id} and step = any(${[...steps]}::text[]) and output is not null
+    order by step, round desc`.execute(store.db);
+  return new Map(rows.map(({ step, output }) => [step, output]));
+}
+
+/** What comes out of an agent's output is data in a check, never part of the command. */
+function shellWord(value: string): string {
+  return `'${value.replaceAll("'", `'\\''`)}'`;
 }

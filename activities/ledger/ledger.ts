@@ -10,6 +10,7 @@ import { decisionCommands } from './decisions';
 import { dependencyCommands } from './dependencies';
 import { eventReads } from './events';
 import { toTownError } from './failures';
+import { gateCommands } from './gates';
 import { hookReads } from './hooks';
 import { leaseCommands } from './leases';
 import { moleculeReads } from './molecules';
@@ -59,6 +60,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...retentionCommands(store),
     ...moleculeReads(store),
     ...hookReads(store),
+    ...gateCommands(store),
   };
   return withTownErrors(ledger);
 }

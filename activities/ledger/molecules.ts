@@ -3,6 +3,8 @@ import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { MoleculeId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
+import { describeGate } from '../../schema/molecule/gates';
+import type { GateRow } from '../../schema/runs';
 import type { MoleculeView, StepView } from '../../schema/views';
 import type { Store } from './command';
 import * as input from './input';
@@ -52,11 +54,14 @@ async function selectMolecules(db: Kysely<Database>, tail: RawBuilder<unknown>):
 }
 
 async function stepsOf(db: Kysely<Database>, ids: readonly MoleculeId[]): Promise<Map<MoleculeId, StepView[]>> {
-  const { rows } = await sql<StepView & { molecule_id: MoleculeId }>`
-    select molecule_id, id, step, title, status, attempt, agent_id, needs, outcome, note, commit_id
-    from steps where molecule_id = any(${[...ids]}::text[]) order by molecule_id, position`.execute(db);
+  const { rows } = await sql<Omit<StepView, 'waits_for'> & { molecule_id: MoleculeId; gate: GateRow | null }>`
+    select s.molecule_id, s.id, s.step, s.title, s.status, s.attempt, s.agent_id, s.needs, s.outcome, s.note, s.commit_id,
+      s.round, s.gate, r.output
+    from steps s left join step_receipts r on s.status = 'closed' and r.molecule_id = s.molecule_id and r.step = s.step and r.round = s.round
+    where s.molecule_id = any(${[...ids]}::text[]) order by s.molecule_id, s.position`.execute(db);
   const byMolecule = new Map<MoleculeId, StepView[]>(ids.map((id) => [id, []]));
-  for (const { molecule_id, ...step } of rows) byMolecule.get(molecule_id)?.push(step);
+  for (const { molecule_id, gate, ...step } of rows)
+    byMolecule.get(molecule_id)?.push({ ...step, waits_for: gate === null ? null : describeGate(gate.spec) });
   return byMolecule;
 }
 

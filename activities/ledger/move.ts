@@ -6,6 +6,7 @@ import { canMove, isHeld, movesFrom, type TaskStatus } from '../../schema/task/s
 import type { TaskView } from '../../schema/views';
 import { countingOf, holdingsOf, targetOf, transmit, TURNED_PARENTS, WOKEN, type Holding } from './blockage';
 import { record, tell, type Unit } from './command';
+import { openGatesOf } from './gates';
 import { MORE, taskView, type TaskRow, type TaskWithMore } from './task-rows';
 
 export interface Move {
@@ -51,6 +52,7 @@ export async function moveTask(
   const moved = await updateTask(unit, task, after, parent);
   const lostIt = isHeld(task.status) && (!isHeld(move.to) || after.molecule_id !== task.molecule_id);
   if (lostIt) await cancelMolecule(unit, task, move.reason ?? `${task.id} became ${move.to}`);
+  if (move.to === 'closed') await openGatesOf(unit, 'task', task.id, `task ${task.id} is closed`);
   record(
     unit,
     move.event,

@@ -7,7 +7,7 @@ import { json, line, LIMITS, text } from './input';
 
 type Row = Selectable<Database['step_receipts']>;
 
-/** Receipts: the one record that a step was closed. Unique by (molecule, step); whoever comes second reads the first. */
+/** Receipts: the one record that a step was closed. Unique by (molecule, step, round); whoever comes second reads the first. */
 export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'getReceipt'> {
   return {
     writeReceipt(ask, input) {
@@ -17,15 +17,16 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
           hint: 'run this inside a session; see: town prime',
         });
       }
-      line(input.step, 'step', LIMITS.name);
+      line(input.step, 'step', STEP_MAX);
+      const { round = 1 } = input;
       text(input.note, 'note', LIMITS.noteBytes);
       const output = input.output === null ? null : json(input.output, 'output');
       return command(store, ask, 'writeReceipt', input, async (unit) => {
         const { rows } = await sql<Row>`
-          insert into step_receipts (molecule_id, step, agent_id, session_id, incarnation, attempt, outcome, note, commit_id, output)
-          values (${input.molecule_id}, ${input.step}, ${session.agent}, ${input.session_id}, ${session.incarnation}, ${input.attempt},
+          insert into step_receipts (molecule_id, step, round, agent_id, session_id, incarnation, attempt, outcome, note, commit_id, output)
+          values (${input.molecule_id}, ${input.step}, ${round}, ${session.agent}, ${input.session_id}, ${session.incarnation}, ${input.attempt},
             ${input.outcome}, ${input.note}, ${input.commit_id}, ${output}::jsonb)
-          on conflict (molecule_id, step) do nothing returning *`.execute(unit.trx);
+          on conflict (molecule_id, step, round) do nothing returning *`.execute(unit.trx);
         const written = rows[0];
         if (written !== undefined) {
           record(
@@ -34,6 +35,7 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
             { molecule_id: input.molecule_id, agent_id: session.agent },
             {
               step: input.step,
+              round,
               attempt: input.attempt,
               incarnation: session.incarnation,
               outcome: input.outcome,
@@ -42,18 +44,28 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
           );
           return { receipt: receiptOf(written), fresh: true };
         }
-        const first = await findReceipt(unit.trx, input.molecule_id, input.step);
+        const first = await findReceipt(unit.trx, input.molecule_id, input.step, round);
         if (first === null) throw new Error(`receipt of ${input.molecule_id} ${input.step} vanished`);
         return { receipt: first, fresh: false };
       });
     },
-    getReceipt: (molecule_id, step) => findReceipt(store.db, molecule_id, step),
+    getReceipt: (molecule_id, step, round) => findReceipt(store.db, molecule_id, step, round ?? null),
   };
 }
 
-async function findReceipt(db: Kysely<Database>, molecule_id: string, step: string): Promise<Receipt | null> {
+/** Steps that come while a molecule runs have the names of all they lie in. */
+const STEP_MAX = 1_000;
+
+/** `round` null: the present round of the step, as far as it is projected. */
+async function findReceipt(
+  db: Kysely<Database>,
+  molecule_id: string,
+  step: string,
+  round: number | null,
+): Promise<Receipt | null> {
   const { rows } = await sql<Row>`
-    select * from step_receipts where molecule_id = ${molecule_id} and step = ${step}`.execute(db);
+    select * from step_receipts r where molecule_id = ${molecule_id} and step = ${step} and round = coalesce(${round},
+      (select s.round from steps s where s.molecule_id = ${molecule_id} and s.step = ${step}), 1)`.execute(db);
   return rows[0] === undefined ? null : receiptOf(rows[0]);
 }
 
@@ -61,6 +73,7 @@ function receiptOf(row: Row): Receipt {
   return {
     molecule_id: row.molecule_id,
     step: row.step,
+    round: row.round,
     attempt: row.attempt,
     session_id: row.session_id,
     outcome: row.outcome === 'failed' ? 'failed' : 'done',

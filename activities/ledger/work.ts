@@ -1,9 +1,8 @@
 import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
-import type { RecipeStep } from '../../schema/formula/recipe';
 import { runId, type MoleculeId, type TaskId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
-import type { LeanStep, Ledger, SlingRequest } from '../../schema/ledger';
+import type { Ledger, SlingRequest } from '../../schema/ledger';
 import type { MoleculeInput } from '../../schema/runs';
 import { statusAt } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
@@ -12,6 +11,7 @@ import { refuseBlocked } from './blockage';
 import { command, record, tell, type Store, type Unit } from './command';
 import { base36Of, sha256Hex } from './digest';
 import * as input from './input';
+import { leanGroups, leanStep } from './lean';
 import { moveTask } from './move';
 import { checkTask, insertTask } from './new-task';
 import { readyOf, STILL_READY } from './ready';
@@ -144,6 +144,7 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
     recipe_digest: recipe.digest,
     priority: task.priority,
     steps: recipe.steps.map(leanStep),
+    ...leanGroups(recipe),
     target,
     decision_id: request.decision_id,
     timings: unit.store.timings,
@@ -183,11 +184,6 @@ async function newMoleculeId(unit: Unit, task: TaskId): Promise<MoleculeId> {
     if (taken.rows.length === 0) return id;
   }
   throw new Error(`no free molecule id for ${task}`);
-}
-
-function leanStep(step: RecipeStep): LeanStep {
-  const { id, title, needs, parallel, priority, gate } = step;
-  return { id, title, needs, parallel, priority, gate };
 }
 
 async function unassign(unit: Unit, id: TaskId, reason: string): Promise<TaskView> {

@@ -57,14 +57,16 @@ function moleculeRows(epoch: number, rows: Extract<RunRows, { kind: 'molecule' }
       epoch = excluded.epoch, seq = excluded.seq, updated_at = excluded.updated_at
     where (excluded.epoch, excluded.seq) > (molecules.epoch, molecules.seq)
   ), written_steps as (
-    insert into steps (molecule_id, step, position, id, title, status, attempt, agent_id, needs, outcome, note, commit_id, lost_reason, epoch, seq, updated_at)
+    insert into steps (molecule_id, step, position, id, title, status, attempt, agent_id, needs, outcome, note, commit_id, lost_reason,
+      round, template, bindings, gate, epoch, seq, updated_at)
     select ${m.id}::text, s.step, s.position, s.id, s.title, s.status, s.attempt, s.agent_id, s.needs, s.outcome, s.note, s.commit_id, s.lost_reason,
-      ${epoch}::int, ${rows.seq}::bigint, now()
+      s.round, s.template, s.bindings, s.gate, ${epoch}::int, ${rows.seq}::bigint, now()
     from jsonb_to_recordset(${JSON.stringify(rows.steps)}::jsonb)
-      as s(step text, position int, id text, title text, status text, attempt int, agent_id text, needs jsonb, outcome text, note text, commit_id text, lost_reason text)
+      as s(step text, position int, id text, title text, status text, attempt int, agent_id text, needs jsonb, outcome text, note text, commit_id text, lost_reason text,
+        round int, template jsonb, bindings jsonb, gate jsonb)
     on conflict (molecule_id, step) do update set status = excluded.status, attempt = excluded.attempt, agent_id = excluded.agent_id,
       outcome = excluded.outcome, note = excluded.note, commit_id = excluded.commit_id, lost_reason = excluded.lost_reason,
-      epoch = excluded.epoch, seq = excluded.seq, updated_at = excluded.updated_at
+      round = excluded.round, gate = excluded.gate, epoch = excluded.epoch, seq = excluded.seq, updated_at = excluded.updated_at
     where (excluded.epoch, excluded.seq) > (steps.epoch, steps.seq)
   )`;
 }

@@ -34,7 +34,7 @@ export async function reconcile(db: Kysely<Database>, client: Client): Promise<n
 }
 
 async function leftovers(db: Kysely<Database>): Promise<Leftover[]> {
-  const ended = sql<boolean>`m.status <> 'running' and m.updated_at < now() - make_interval(secs => ${SETTLED_SECONDS})`;
+  const ended = sql<boolean>`m.status not in ('running', 'paused') and m.updated_at < now() - make_interval(secs => ${SETTLED_SECONDS})`;
   const grants = await sql<{ agent_id: string; molecule_id: string; lane: number }>`
     select i.agent_id, i.molecule_id, i.lane from hook_items i join molecules m on m.id = i.molecule_id where ${ended}`.execute(
     db,

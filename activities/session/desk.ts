@@ -15,6 +15,7 @@ import type { StepBrief } from '../../schema/views';
 import type { Worktrees } from '../worktree/git-worktree';
 import { createBell } from './bell';
 import { runChecks } from './checks';
+import { resultOf } from './facts';
 import { hashToken, plainEnv, type LiveSession, type SessionEnd, type Sessions } from './sessions';
 import { isOver, type StepState, type StepStates } from './step-states';
 import type { AttemptTokens } from './tokens';
@@ -102,14 +103,22 @@ export function createDesk(options: DeskOptions): Desk {
     else work.outcome.resolve(result);
   }
 
+  function receiptFor({ molecule_id, step, round = 1 }: PerformStep): Promise<Receipt | null> {
+    return ledger.getReceipt(molecule_id, step, round);
+  }
+
+  function received(work: Work, receipt: Receipt, worktree = work.session?.worktree ?? null): void {
+    settle(work, resultOf(receipt, work.request.wants, worktree));
+  }
+
   async function perform(work: Work): Promise<void> {
     const { request } = work;
     const [receipt, brief] = await Promise.all([
-      persist(work, () => ledger.getReceipt(request.molecule_id, request.step)),
+      persist(work, () => receiptFor(request)),
       persist(work, () => ledger.brief(request.molecule_id, request.step), ['NOT_FOUND']), // its rows are written while it starts
     ]);
-    if (receipt !== null && receipt !== GONE) return settle(work, resultOf(receipt));
     if (brief === GONE) return;
+    if (receipt !== null && receipt !== GONE) return received(work, receipt, brief.worktree);
     for (;;) {
       const found = await sessionFor(work);
       if (found === GONE || work.over) return;
@@ -129,9 +138,9 @@ export function createDesk(options: DeskOptions): Desk {
       const end = await endOf(session, work);
       if (end === GONE || work.resolved) return;
       await work.job?.catch(() => undefined);
-      const written = await persist(work, () => ledger.getReceipt(request.molecule_id, request.step));
+      const written = await persist(work, () => receiptFor(request));
       if (written === GONE) return;
-      if (written !== null) return settle(work, resultOf(written));
+      if (written !== null) return received(work, written);
       // A session that was there before and ended well without having seen the step had simply run out of work.
       if (end.kind === 'replaced' || (end.kind === 'exited' && end.code === 0 && !fresh && !work.delivered)) continue;
       return settle(work, lossOf(session, end));
@@ -202,9 +211,9 @@ export function createDesk(options: DeskOptions): Desk {
     const state = await states.read(molecule_id, step);
     if (work.over) return true;
     if (state === null || !(state.step_status === 'closed' || isOver(state.molecule_status))) return false;
-    const receipt = await ledger.getReceipt(molecule_id, step);
+    const receipt = await receiptFor(work.request);
     if (receipt !== null) {
-      settle(work, resultOf(receipt));
+      received(work, receipt);
       return true;
     }
     if (work.over) return true;
@@ -244,10 +253,11 @@ export function createDesk(options: DeskOptions): Desk {
   async function workFor(caller: DeskCaller, close: CloseStep): Promise<Work | Receipt> {
     refuseStale(caller);
     const ready = match(caller, close);
-    if (ready !== null) return ready;
+    if (ready !== null) return (await formerOf(ready, caller, close)) ?? ready;
     const molecule_id = close.molecule_id ?? sessions.live(caller.agent)?.molecule_id ?? null;
-    const step = close.step === null ? null : stepName(close.step);
-    if (molecule_id !== null && step !== null) {
+    // A step's name may look like its id: the name as it was said goes first.
+    for (const step of new Set(close.step === null ? [] : [close.step, stepName(close.step)])) {
+      if (molecule_id === null) break;
       const receipt = await ledger.getReceipt(molecule_id, step);
       if (receipt !== null) return receipt;
       refuseForeign(caller, molecule_id, step, await states.read(molecule_id, step));
@@ -260,6 +270,17 @@ export function createDesk(options: DeskOptions): Desk {
     if (work !== null) return work;
     refuseStale(caller);
     throw notOnHook(caller, close, works.get(caller.agent) ?? null);
+  }
+
+  /**
+   * A step that failed and is tried again stays with its session. When the answer to its close was lost, the session asks again, and
+   * that must not fail the next round, which it has not been told of yet.
+   */
+  async function formerOf({ request, delivered }: Work, caller: DeskCaller, close: CloseStep): Promise<Receipt | null> {
+    const { molecule_id, step, round = 1 } = request;
+    if (round === 1 || delivered || close.outcome !== 'failed') return null;
+    const former = await ledger.getReceipt(molecule_id, step, round - 1);
+    return former?.session_id === caller.session_id && former.note === close.note ? former : null;
   }
 
   function refuseStale(caller: DeskCaller): void {
@@ -316,6 +337,7 @@ export function createDesk(options: DeskOptions): Desk {
         molecule_id,
         step,
         attempt,
+        ...(work.request.round === undefined ? {} : { round: work.request.round }),
         session_id,
         outcome: close.outcome,
         note: close.note,
@@ -323,7 +345,7 @@ export function createDesk(options: DeskOptions): Desk {
         output: close.output,
       },
     );
-    settle(work, resultOf(receipt));
+    received(work, receipt);
     return receipt;
   }
 
@@ -338,14 +360,15 @@ export function createDesk(options: DeskOptions): Desk {
     already: boolean,
     nextWaitMs: number,
   ): Promise<{ projected: boolean; next: StepBrief | null }> {
-    const { molecule_id, step } = receipt;
+    const { molecule_id, step, round } = receipt;
     const start = Date.now();
     const projectionUntil = start + (options.projectionWaitMs ?? 10_000);
     const nextUntil = start + nextWaitMs;
     const external = sessions.live(caller.agent)?.preset === 'external';
     const nextBrief = (): StepBrief | null => {
       const brief = briefFor(caller);
-      if (brief === null || (brief.molecule_id === molecule_id && brief.step === step)) return null;
+      const isSame = brief?.molecule_id === molecule_id && brief.step === step && roundOf(caller.agent) === round;
+      if (brief === null || isSame) return null;
       return external || brief.molecule_id === molecule_id ? brief : null;
     };
     let projected = false;
@@ -362,7 +385,7 @@ export function createDesk(options: DeskOptions): Desk {
         if (stale && !(projected && (next !== null || over))) {
           stale = false;
           const state = await states.read(molecule_id, step);
-          projected ||= state?.step_status === 'closed';
+          projected ||= state?.step_status === 'closed' || (state?.round ?? 1) > round;
           over = state !== null && isOver(state.molecule_status);
           continue;
         }
@@ -375,6 +398,10 @@ export function createDesk(options: DeskOptions): Desk {
     } finally {
       off();
     }
+  }
+
+  function roundOf(agent: AgentAddress): number {
+    return works.get(agent)?.request.round ?? 1;
   }
 
   function called(agent: AgentAddress): void {
@@ -480,11 +507,6 @@ export function createDesk(options: DeskOptions): Desk {
 }
 
 const GONE = Symbol('the attempt is over');
-
-function resultOf(receipt: Receipt): StepResult {
-  const { outcome, note, commit_id, incarnation, agent_id } = receipt;
-  return { outcome, note, commit_id, incarnation, agent: agent_id };
-}
 
 function failure(type: ErrorCode, message: string): ApplicationFailure {
   return ApplicationFailure.create({ type, nonRetryable: true, message });

@@ -8,6 +8,8 @@ export interface StepState {
   readonly step_status: string;
   readonly agent_id: AgentAddress | null;
   readonly outcome: string | null;
+  /** Present round of its attempts; absent: the first. */
+  readonly round?: number;
 }
 export interface StepStates {
   /** Null when the projection does not know the step (yet). */
@@ -30,11 +32,14 @@ export function createStepStates(
           'steps.status as step_status',
           'steps.agent_id',
           'steps.outcome',
+          'steps.round',
         ])
         .where('steps.molecule_id', '=', molecule_id)
         .where('steps.step', '=', step)
         .executeTakeFirst();
-      return row ?? null;
+      if (row === undefined) return null;
+      const { round, ...state } = row;
+      return round === 1 ? state : { ...state, round };
     },
     onChange,
   };

@@ -1,5 +1,6 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Json, JsonObject } from '../json';
+import type { GateRow, StepBindings, StepTemplate } from '../runs';
 
 /** Times are `timestamptz`, read as Date. `bigint` columns are read as number (they stay below 2^53). */
 type Time = ColumnType<Date, Date | string, Date | string>;
@@ -239,6 +240,8 @@ export interface LedgerTables {
   step_receipts: {
     molecule_id: string;
     step: string;
+    /** From 1; the next one begins when a step that was closed is tried again. */
+    round: Generated<number>;
     agent_id: string;
     session_id: string | null;
     incarnation: number;
@@ -360,6 +363,14 @@ export interface ProjectionTables {
     note: string | null;
     commit_id: string | null;
     lost_reason: string | null;
+    /** From 1; see `step_receipts`. */
+    round: number;
+    /** Where a step that came later is described: `{recipe_digest, group, step}`; null for a step of the molecule's own recipe. */
+    template: Jsonb<StepTemplate | null>;
+    /** What fills the texts of such a step: `{scopes, levels}`. */
+    bindings: Jsonb<StepBindings | null>;
+    /** `{spec, since, escalated, trouble}` while it is gated. */
+    gate: Jsonb<GateRow | null>;
     epoch: number;
     seq: number;
     updated_at: Time;

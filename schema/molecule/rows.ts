@@ -1,11 +1,14 @@
 import type { JsonObject } from '../json';
-import type { MoleculeRow, RunEvent, StepRow } from '../runs';
+import type { GateRow, MoleculeRow, RunEvent, StepBindings, StepRow, StepTemplate } from '../runs';
+import { levelsOf } from './groups';
 import {
   attentionOf,
+  instancesAround,
   type Molecule,
   type MoleculeEvent,
   type RecordedMoleculeEvent,
   resumePointer,
+  type Step,
   stepAt,
 } from './molecule';
 
@@ -18,7 +21,7 @@ export function moleculeRow(molecule: Molecule): MoleculeRow {
     rig_id: molecule.rig_id,
     formula: molecule.formula,
     recipe_digest: molecule.recipe_digest,
-    status: molecule.status,
+    status: molecule.status === 'running' && molecule.paused === true ? 'paused' : molecule.status,
     agent_id: molecule.lanes[0]?.agent ?? null,
     resume_step_id: resume === null ? null : resume.id,
     steps_total: molecule.steps.length,
@@ -37,7 +40,8 @@ export function stepRow(molecule: Molecule, position: number): StepRow {
     position,
     id: `${molecule.root_task_id ?? molecule.id}.${step.id}`,
     title: step.title,
-    status: step.state.status,
+    // Readers know five words: a loop or a container that is open waits for what is inside.
+    status: step.state.status === 'running' ? 'waiting' : step.state.status,
     attempt: step.attempt ?? 0,
     agent_id: step.state.status === 'hooked' ? step.state.agent : (closed?.agent ?? null),
     needs: step.needs.map((need) => stepAt(molecule, need).id),
@@ -45,6 +49,9 @@ export function stepRow(molecule: Molecule, position: number): StepRow {
     note: closed?.note ?? null,
     commit_id: closed?.commit_id ?? null,
     lost_reason: step.lostReason,
+    round: step.round ?? 1,
+    ...textsOf(molecule, step),
+    gate: gateOf(step),
   };
 }
 
@@ -77,4 +84,25 @@ export function eventOfRow(row: {
   const { position, ...payload } = row.payload;
   const event = position === undefined ? payload : { ...payload, step: position };
   return { seq: row.seq, at: row.at, event: event as unknown as MoleculeEvent };
+}
+
+/** Where the texts of a step that came later are, and what fills them. */
+function textsOf(
+  molecule: Molecule,
+  step: Step,
+): { readonly template: StepTemplate | null; readonly bindings: StepBindings | null } {
+  const around = instancesAround(molecule, step);
+  const [own] = around;
+  if (own === undefined || step.body === undefined) return { template: null, bindings: null };
+  const outermost = around.at(-1);
+  const { recipe_digest } = outermost?.kind === 'bond' ? outermost : molecule;
+  return {
+    template: { recipe_digest, group: own.kind === 'bond' ? null : own.group, step: step.body },
+    bindings: { scopes: [...around.map(({ prefix }) => prefix), ''], levels: levelsOf(molecule, around) },
+  };
+}
+
+function gateOf({ gate, state }: Step): GateRow | null {
+  if (gate === null || state.status !== 'gated') return null;
+  return { spec: gate, since: state.since, escalated: state.escalated ?? null, trouble: state.trouble ?? null };
 }

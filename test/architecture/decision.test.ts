@@ -8,6 +8,8 @@ const HARMLESS: Readonly<Record<string, string>> = {
   releaseGrant: 'gives back',
   freeSlot: 'gives back',
   rigLimit: 'reads',
+  lookAtGate: 'reads',
+  escalateGate: 'writes a mail to the people of the town',
   recordHolder: 'notes in the ledger what the grant has decided',
   feedConvoy: 'asks for a decision for each task that it slings',
 };

@@ -1,7 +1,11 @@
 import { type Agent, type AgentEvent, applyEvent as applyToHook } from '../../schema/agent/agent';
 import { applyEvent as applyToQueue, type DispatchEvent, type Dispatcher } from '../../schema/dispatch/dispatch';
 import type { LeanStep } from '../../schema/ledger';
-import { applyEvent, type Molecule, type MoleculeEvent } from '../../schema/molecule/molecule';
+import { applyEvent } from '../../schema/molecule/apply';
+import { type End, endStep } from '../../schema/molecule/ends';
+import { type Molecule, type MoleculeEvent, positionOf, type Step } from '../../schema/molecule/molecule';
+import { type MoleculeCommand, nextCommands, nextDecision } from '../../schema/molecule/next';
+import { standingsOf } from '../../schema/molecule/standing';
 import type { MoleculeInput } from '../../schema/runs';
 import { DEFAULT_TIMINGS } from '../../schema/timings';
 
@@ -110,4 +114,62 @@ function fold<State, Event>(
   }
   if (state === null) throw new Error('a play needs an event');
   return state;
+}
+
+/** A molecule under way, driven by what happens to its steps by name; what it decides by itself is recorded at once. */
+export class Play {
+  molecule: Molecule;
+  now = START;
+
+  constructor(input: MoleculeInput) {
+    this.molecule = applyEvent(null, { seq: 1, at: START, event: { type: 'molecule_poured', input } });
+    this.decide();
+  }
+
+  record(event: MoleculeEvent): this {
+    this.molecule = applyEvent(this.molecule, { seq: this.molecule.seq + 1, at: this.now, event });
+    return this.decide();
+  }
+
+  /** The end of an attempt, as amber says it. */
+  ends(step: string, end: Partial<End> = {}): this {
+    this.now += 1;
+    const whole: End = { outcome: 'done', agent: AMBER, note: '', commit_id: null, by: AMBER, ...end };
+    return this.record(endStep(this.molecule, this.at(step), whole));
+  }
+
+  fails(step: string): this {
+    return this.ends(step, { outcome: 'failed' });
+  }
+
+  at(step: string): number {
+    const position = positionOf(this.molecule, step);
+    if (position === null) throw new Error(`there is no step ${step}`);
+    return position;
+  }
+
+  step(name: string): Step {
+    return this.molecule.steps[this.at(name)]!;
+  }
+
+  /** Status of each step by name; of a closed one its outcome. */
+  shown(): Record<string, string> {
+    return Object.fromEntries(
+      this.molecule.steps.map(({ id, state }) => [id, state.status === 'closed' ? state.outcome : state.status]),
+    );
+  }
+
+  /** What the molecule would do now. */
+  due(): MoleculeCommand[] {
+    return nextCommands(this.molecule, this.now).commands;
+  }
+
+  private decide(): this {
+    for (let round = 0; ; round += 1) {
+      if (round > 20_000) throw new Error('decides for ever');
+      const event = nextDecision(this.molecule, standingsOf(this.molecule));
+      if (event === null) return this;
+      this.molecule = applyEvent(this.molecule, { seq: this.molecule.seq + 1, at: this.now, event });
+    }
+  }
 }

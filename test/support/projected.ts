@@ -22,7 +22,7 @@ export async function projectStep(
   }; // prettier-ignore
   const row = {
     step, position: 0, id: `${molecule_id}.${step}`, title: step, status: step_status, attempt: 1, agent_id, needs: [], outcome,
-    note: null, commit_id: null, lost_reason: null,
+    note: null, commit_id: null, lost_reason: null, round: 1, template: null, bindings: null, gate: null,
   }; // prettier-ignore
   const run = `molecule.${molecule_id}`;
   await project(db, { run, epoch: 1, events: [], rows: { kind: 'molecule', seq, molecule, steps: [row] } });

@@ -1,4 +1,5 @@
-import { applyEvent, type Molecule, type MoleculeEvent } from '../../schema/molecule/molecule';
+import { applyEvent } from '../../schema/molecule/apply';
+import type { Molecule, MoleculeEvent } from '../../schema/molecule/molecule';
 import { changedSteps, moleculeRow, runEventOf, stepRow } from '../../schema/molecule/rows';
 import type { ProjectionBatch } from '../../schema/runs';
 import { RunLog } from '../run-log';

@@ -7,6 +7,7 @@ import {
   condition,
   continueAsNew,
   isCancellation,
+  patched,
   proxyActivities,
   setHandler,
   TimeoutFailure,
@@ -14,21 +15,19 @@ import {
 } from '@temporalio/workflow';
 import type { HookActivities, TownActivities } from '../../schema/activities';
 import { hookQueue, runId } from '../../schema/ids';
-import {
-  hasOpenStep,
-  liveLanes,
-  type Molecule,
-  type MoleculeCommand,
-  nextCommands,
-  positionOf,
-} from '../../schema/molecule/molecule';
+import { endStep, reopenProblem } from '../../schema/molecule/ends';
+import { describeGate } from '../../schema/molecule/gates';
+import { bondProblem } from '../../schema/molecule/groups';
+import { hasOpenStep, liveLanes, type Molecule, positionOf, restored } from '../../schema/molecule/molecule';
+import { eventOf, type MoleculeCommand, nextCommands } from '../../schema/molecule/next';
 import { unreachable } from '../../schema/errors';
-import type { MoleculeInput } from '../../schema/runs';
+import type { GateState, MoleculeInput } from '../../schema/runs';
 import { PROJECTION, TOWN } from '../activity-options';
 import { now } from '../clock';
+import type { PATCHES } from '../patches';
 import { Inbox } from '../run-log';
 import { MoleculeLog } from './log';
-import { cancel, granted, openGate, resolveStep, revoked } from './messages';
+import { bond, cancel, granted, openGate, pause, resolveStep, resume, retryStep, revoked } from './messages';
 
 /** What one run hands to the next when it continues as new. */
 export interface Carried {
@@ -52,10 +51,17 @@ export async function molecule(
   input: MoleculeInput,
   carried: Carried | null = null,
 ): Promise<{ readonly status: string; readonly seq: number }> {
-  const log = new MoleculeLog(runId.molecule(input.id), input.epoch, carried?.molecule ?? null);
+  const begun = now();
+  const log = new MoleculeLog(
+    runId.molecule(input.id),
+    input.epoch,
+    carried === null ? null : restored(carried.molecule),
+  );
   const performing = new Set<string>();
   const attempts = new Map<number, CancellationScope>();
   const inbox = new Inbox(carried?.last_n ?? input.n);
+  /** The last look at each gate, so that none is made twice. */
+  const looked = new Map<number, string>();
   let publishing = false;
   let changes = 0;
   let holder: string | null = null;
@@ -63,9 +69,11 @@ export async function molecule(
   const record: MoleculeLog['record'] = (event) => {
     log.record(event);
     changes += 1;
+    for (const [position, scope] of attempts)
+      if (log.molecule.steps[position]?.state.status === 'closed') scope.cancel();
   };
 
-  if (carried === null) record({ type: 'molecule_poured', input });
+  if (carried === null) record({ type: 'molecule_poured', input: asPoured(input) });
 
   setHandler(granted, (message) => {
     const lane = log.molecule.lanes.find((candidate) => candidate.number === message.lane);
@@ -100,23 +108,31 @@ export async function molecule(
       const position = positionOf(log.molecule, message.step);
       const step = position === null ? undefined : log.molecule.steps[position];
       if (position === null || step === undefined || step.state.status === 'closed') return { status: 'closed before' };
-      record({
-        type: 'step_closed',
-        step: position,
-        outcome: message.outcome,
-        agent: null,
-        note: message.reason,
-        commit_id: null,
-        by: message.actor,
-      });
-      attempts.get(position)?.cancel();
+      const { outcome, reason, actor } = message;
+      record(endStep(log.molecule, position, { outcome, agent: null, note: reason, commit_id: null, by: actor }));
       return { status: 'closed' };
     },
     {
       validator: (message) => {
-        if (positionOf(log.molecule, message.step) === null)
-          refuse('NOT_FOUND', `molecule ${input.id} has no step ${message.step}`);
-        if (log.molecule.status !== 'running') refuse('WRONG_STATE', `molecule ${input.id} is ${log.molecule.status}`);
+        if (inbox.wasApplied(message.n)) return;
+        expectStep(message.step);
+        expectRunning();
+      },
+    },
+  );
+  setHandler(
+    retryStep,
+    (message) => {
+      const position = positionOf(log.molecule, message.step);
+      if (inbox.isRepeat(message.n) || position === null) return { status: 'applied before' };
+      record({ type: 'step_reopened', step: position, by: message.actor, reason: message.reason });
+      return { status: 'ready' };
+    },
+    {
+      validator: (message) => {
+        if (inbox.wasApplied(message.n)) return;
+        const problem = reopenProblem(log.molecule, expectStep(message.step));
+        if (problem !== null) refuse('WRONG_STATE', problem);
       },
     },
   );
@@ -131,8 +147,40 @@ export async function molecule(
     },
     {
       validator: (message) => {
-        if (positionOf(log.molecule, message.step) === null)
-          refuse('NOT_FOUND', `molecule ${input.id} has no step ${message.step}`);
+        if (!inbox.wasApplied(message.n)) expectStep(message.step);
+      },
+    },
+  );
+  setHandler(
+    pause,
+    (message) => {
+      if (!inbox.isRepeat(message.n) && log.molecule.paused !== true)
+        record({ type: 'molecule_paused', reason: message.reason, by: message.actor });
+      return { status: 'paused' };
+    },
+    { validator: (message) => (inbox.wasApplied(message.n) ? undefined : expectRunning()) },
+  );
+  setHandler(
+    resume,
+    (message) => {
+      if (!inbox.isRepeat(message.n) && log.molecule.paused === true)
+        record({ type: 'molecule_resumed', by: message.actor });
+      return { status: log.molecule.status };
+    },
+    { validator: (message) => (inbox.wasApplied(message.n) ? undefined : expectRunning()) },
+  );
+  setHandler(
+    bond,
+    ({ actor, n, ...recipe }) => {
+      if (!inbox.isRepeat(n)) record({ type: 'molecule_bonded', by: actor, ...recipe });
+      return { status: log.molecule.status };
+    },
+    {
+      validator: (message) => {
+        if (inbox.wasApplied(message.n)) return;
+        expectRunning();
+        const problem = bondProblem(log.molecule, message);
+        if (problem !== null) refuse('CONFLICT', `${message.formula} cannot be bonded to ${input.id}: ${problem}`);
       },
     },
   );
@@ -148,7 +196,7 @@ export async function molecule(
   for (;;) {
     const seen = changes;
     const info = workflowInfo();
-    const rollOver = info.continueAsNewSuggested && (!hasOpenStep(log.molecule) || info.historyLength > HISTORY_MAX);
+    const rollOver = isLong() && (!hasOpenStep(log.molecule) || info.historyLength > HISTORY_MAX);
     const { commands, wakeAt } = nextCommands(log.molecule, now(), rollOver);
     for (const command of commands) perform(command.key, () => run(command), command);
     tellHolder();
@@ -169,19 +217,30 @@ export async function molecule(
   await condition(allHandlersFinished);
   return { status: log.molecule.status, seq: log.molecule.seq };
 
+  function expectStep(step: string): number {
+    return positionOf(log.molecule, step) ?? refuse('NOT_FOUND', `molecule ${input.id} has no step ${step}`);
+  }
+
+  function expectRunning(): void {
+    if (log.molecule.status !== 'running') refuse('WRONG_STATE', `molecule ${input.id} is ${log.molecule.status}`);
+  }
+
+  /** The history is long, by the server's count or by time: the run is to continue as new. */
+  function isLong(): boolean {
+    if (workflowInfo().continueAsNewSuggested) return true;
+    return now() - begun > log.molecule.timings.rolloverMs && isPatched('molecule-rollover');
+  }
+
   /** Begins a command unless it is under way. Facts that the command itself establishes are recorded before anything is awaited. */
   function perform(key: string, body: () => Promise<void>, command?: MoleculeCommand): void {
     if (performing.has(key)) return;
-    performing.add(key);
-    if (command?.kind === 'hook_step') {
-      const { step, lane, agent, attempt, dispatch } = command;
-      record({ type: 'step_hooked', step, lane, agent, attempt, dispatch });
+    if (command?.kind === 'look_at_gate') {
+      if (looked.get(command.step) === key) return;
+      looked.set(command.step, key);
     }
-    if (command?.kind === 'release_lane') record({ type: 'lane_released', lane: command.lane, reason: command.reason });
-    if (command?.kind === 'open_lane') record({ type: 'lane_asked', lane: command.lane });
-    if (command?.kind === 'open_gate')
-      record({ type: 'gate_opened', step: command.step, by: 'timer', reason: 'the time is over' });
-    if (command?.kind === 'finish') record({ type: 'molecule_finished', outcome: command.outcome });
+    performing.add(key);
+    const event = command === undefined ? null : eventOf(command);
+    if (event !== null) record(event);
     void body().finally(() => {
       performing.delete(key);
       changes += 1;
@@ -200,8 +259,13 @@ export async function molecule(
         return release(command.lane, command.agent, command.reason);
       case 'finish':
         return finish(command.outcome, '');
+      case 'look_at_gate':
+        return lookAt(command);
+      case 'escalate_gate':
+        return escalate(command.step, command.reason);
       case 'open_lane':
       case 'open_gate':
+      case 'decide':
         return;
       default:
         return unreachable(command, 'run');
@@ -249,19 +313,14 @@ export async function molecule(
           dispatch,
           base_commit: command.baseCommit,
           decision_id: input.decision_id,
+          ...(command.round === undefined ? {} : { round: command.round }),
+          ...(command.wants === undefined ? {} : { wants: command.wants }),
         }),
       );
+      attempts.delete(position);
       if (isCurrent(position, dispatch)) {
-        const { outcome, note, commit_id } = result;
-        record({
-          type: 'step_closed',
-          step: position,
-          outcome,
-          agent: result.agent,
-          note,
-          commit_id,
-          by: result.agent,
-        });
+        const { incarnation: _, ...end } = result;
+        record(endStep(log.molecule, position, { ...end, by: result.agent }));
       }
     } catch (error) {
       if (!isCurrent(position, dispatch)) return;
@@ -342,6 +401,42 @@ export async function molecule(
     if (input.target.kind === 'rig') await town.freeSlot({ rig_id: input.rig_id, molecule_id: input.id, lane });
   }
 
+  /** What stands behind the messages that open a gate. It looks only when the waiting is published: who opens by message finds it there. */
+  async function lookAt({ step: position, gate, since }: Extract<MoleculeCommand, { kind: 'look_at_gate' }>) {
+    await condition(() => !publishing && !log.hasUnpublished());
+    const { id: step } = log.molecule.steps[position] ?? { id: '' };
+    const { id: molecule_id, rig_id } = input;
+    let found: GateState;
+    try {
+      found = await town.lookAtGate({ molecule_id, rig_id, step, gate, since });
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      found = { kind: 'unknown', reason: lossOf(error).detail };
+    }
+    const state = log.molecule.steps[position]?.state;
+    if (state?.status !== 'gated' || log.molecule.status !== 'running') return;
+    const trouble = found.kind === 'unknown' ? found.reason : undefined;
+    if (found.kind === 'open')
+      return record({ type: 'gate_opened', step: position, by: gate.kind, reason: found.reason });
+    if (state.trouble !== trouble) record({ type: 'gate_doubted', step: position, trouble: trouble ?? null });
+    if (found.kind !== 'refused' || state.escalated !== undefined) return;
+    record({ type: 'gate_escalated', step: position, reason: found.reason });
+    await escalate(position, found.reason);
+  }
+
+  async function escalate(position: number, reason: string): Promise<void> {
+    const step = log.molecule.steps[position];
+    if (step === undefined || step.gate === null) return;
+    await town.escalateGate({
+      molecule_id: input.id,
+      root_task_id: input.root_task_id,
+      step: step.id,
+      title: step.title,
+      waits_for: describeGate(step.gate),
+      reason,
+    });
+  }
+
   async function finish(outcome: 'done' | 'failed' | 'cancelled' | 'refused', reason: string): Promise<void> {
     await town.finishMolecule({
       molecule_id: input.id,
@@ -358,8 +453,7 @@ export async function molecule(
     publishing = true;
     void project(log.takeBatch()).finally(() => {
       publishing = false;
-      if (log.hasUnpublished() || log.molecule.status !== 'running' || workflowInfo().continueAsNewSuggested)
-        changes += 1;
+      if (log.hasUnpublished() || log.molecule.status !== 'running' || isLong()) changes += 1;
     });
   }
 
@@ -370,6 +464,20 @@ export async function molecule(
   function laneAgent(lane: number) {
     return log.molecule.lanes.find((candidate) => candidate.number === lane)?.agent ?? null;
   }
+}
+
+function isPatched(id: keyof typeof PATCHES): boolean {
+  return patched(id);
+}
+
+/** A run that an older build has begun knows no time-outs of human gates. */
+function asPoured(input: MoleculeInput): MoleculeInput {
+  const steps = input.steps.map((step) => {
+    const { gate } = step;
+    return gate?.kind === 'human' && gate.timeoutMs !== null ? { ...step, gate: { ...gate, timeoutMs: null } } : step;
+  });
+  const isTimed = steps.some((step, position) => step !== input.steps[position]);
+  return isTimed && !isPatched('gate-timeouts') ? { ...input, steps } : input;
 }
 
 function refuse(code: string, message: string): never {

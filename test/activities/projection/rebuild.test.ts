@@ -1,6 +1,7 @@
 import { project } from '../../../activities/projection/project';
 import { rebuildProjection } from '../../../activities/projection/rebuild';
-import { applyEvent, type Molecule, type MoleculeEvent } from '../../../schema/molecule/molecule';
+import { applyEvent } from '../../../schema/molecule/apply';
+import type { Molecule, MoleculeEvent } from '../../../schema/molecule/molecule';
 import { changedSteps, moleculeRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import type { RunEvent } from '../../../schema/runs';
 import { testDatabase, type TestDatabase } from '../../support/database';

@@ -1,15 +1,9 @@
 import fc from 'fast-check';
 import { isDeepStrictEqual } from 'node:util';
 import type { LeanStep } from '../../../schema/ledger';
-import {
-  applyEvent,
-  attentionOf,
-  liveLanes,
-  type Molecule,
-  type MoleculeCommand,
-  type MoleculeEvent,
-  nextCommands,
-} from '../../../schema/molecule/molecule';
+import { applyEvent } from '../../../schema/molecule/apply';
+import { attentionOf, liveLanes, type Molecule, type MoleculeEvent } from '../../../schema/molecule/molecule';
+import { type MoleculeCommand, nextCommands } from '../../../schema/molecule/next';
 import { eventOfRow, runEventOf } from '../../../schema/molecule/rows';
 import type { JsonObject } from '../../../schema/json';
 import type { MoleculeInput } from '../../../schema/runs';

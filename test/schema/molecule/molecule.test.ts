@@ -1,15 +1,14 @@
+import { applyEvent } from '../../../schema/molecule/apply';
+import { LANES_MAX } from '../../../schema/molecule/lanes';
 import {
-  applyEvent,
   attentionOf,
   hasOpenStep,
-  LANES_MAX,
   liveLanes,
   type Molecule,
-  type MoleculeCommand,
-  nextCommands,
   positionOf,
   resumePointer,
 } from '../../../schema/molecule/molecule';
+import { type MoleculeCommand, nextCommands } from '../../../schema/molecule/next';
 import { changedSteps, eventOfRow, moleculeRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
 import {
@@ -273,7 +272,7 @@ describe('asking', () => {
   });
 
   it('asks nothing while nothing is due', () => {
-    const gate = { kind: 'human', prompt: '', timeoutMs: 5 } as const;
+    const gate = { kind: 'human', prompt: '', timeoutMs: null } as const;
     expect(nextCommands(play(inputOf([step('a', { gate })])), START)).toEqual({ commands: [], wakeAt: null });
   });
 
@@ -430,7 +429,9 @@ describe('waiting', () => {
   it('opens a timer gate at its time', () => {
     const molecule = play(inputOf([step('a', { gate: timer })]));
     expect(nextCommands(molecule, START)).toEqual({ commands: [], wakeAt: START + 60_000 });
-    expect(nextCommands(molecule, START + 60_000).commands).toEqual([{ kind: 'open_gate', key: 'gate:a', step: 0 }]);
+    expect(nextCommands(molecule, START + 60_000).commands).toEqual([
+      { kind: 'open_gate', key: 'gate:a', step: 0, by: 'timer', reason: 'the time is over' },
+    ]);
   });
 
   it('gives an idle lane back after the grace period, and asks for a new one when work is due again', () => {

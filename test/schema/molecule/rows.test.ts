@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../../schema/json';
-import { applyEvent, type Molecule, type MoleculeEvent } from '../../../schema/molecule/molecule';
+import { applyEvent } from '../../../schema/molecule/apply';
+import type { Molecule, MoleculeEvent } from '../../../schema/molecule/molecule';
 import { eventOfRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import type { RunEvent } from '../../../schema/runs';
 import { chain, closed, granted, hooked, inputOf, lost, START, step } from '../../support/play';

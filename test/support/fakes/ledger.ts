@@ -34,8 +34,8 @@ export function createFakeLedger(world: {
   const newest = () => sessions.at(-1) ?? null;
   const incarnationNow = () => newest()?.incarnation ?? 0;
   const copy = <Row>(row: Row | null | undefined): Row | null => structuredClone(row ?? null);
-  const receiptOf = (molecule_id: string, step: string) =>
-    copy(receipts.find((row) => row.molecule_id === molecule_id && row.step === step));
+  const receiptOf = (molecule_id: string, step: string, round = 1) =>
+    copy(receipts.find((row) => row.molecule_id === molecule_id && row.step === step && row.round === round));
 
   function sessionOf(id: string): SessionRow {
     const row = sessions.find((one) => one.id === id);
@@ -96,17 +96,18 @@ export function createFakeLedger(world: {
         default_formula: null, created_at: AT,
       }; // prettier-ignore
     },
-    async getReceipt(molecule_id, step) {
-      return receiptOf(molecule_id, step);
+    async getReceipt(molecule_id, step, round) {
+      return receiptOf(molecule_id, step, round);
     },
     async writeReceipt({ session }, input) {
       if (session === undefined) throw new TownError('FORBIDDEN', 'only the session of an agent may write a receipt');
       expectAgent(session.agent);
       if (session.incarnation !== incarnationNow() || status === 'retired')
         throw new TownError('STALE_SESSION', `${session.agent} has a later session`);
-      const first = receiptOf(input.molecule_id, input.step);
+      const { round = 1 } = input;
+      const first = receiptOf(input.molecule_id, input.step, round);
       if (first !== null) return { receipt: first, fresh: false };
-      const receipt = { ...input, agent_id: session.agent, incarnation: session.incarnation, at: AT };
+      const receipt = { ...input, round, agent_id: session.agent, incarnation: session.incarnation, at: AT };
       receipts.push(receipt);
       return { receipt: structuredClone(receipt), fresh: true };
     },
