@@ -3,6 +3,10 @@ import type { Recipe } from './formula/recipe';
 import type { AgentAddress, ConvoyId, MoleculeId, RigId, TaskId } from './ids';
 import type { JsonObject } from './json';
 import type { DependencyType } from './task/dependency';
+import type { Direction, GraphView, TreeView } from './task/graph';
+import type { HistoryView } from './task/history';
+import type { DuplicatesView, StaleTaskView, TaskStatsView } from './task/overview';
+import type { WhyView } from './task/why';
 import type {
   AgentView,
   BlockedTaskView,
@@ -414,6 +418,40 @@ export interface Ledger {
   hook(agent: AgentAddress): Promise<HookView>;
   /** All that a session needs to know for one step of a molecule. */
   brief(molecule_id: MoleculeId, step: string): Promise<StepBrief>;
+
+  /** Why a task is not done, or how it ended. */
+  whyTask(id: TaskId): Promise<WhyView>;
+  /** Not closed and left alone: longest unchanged first. What is pinned or put off is not among them. */
+  staleTasks(filter: StaleFilter): Promise<Page<StaleTaskView>>;
+  /** Pairs of tasks that look alike, among the newest 2,000 that match. */
+  duplicateTasks(filter: DuplicateFilter): Promise<DuplicatesView>;
+  taskStats(filter: TaskConditions): Promise<TaskStatsView>;
+  /** What happened to a task, newest first; `steps`: also to the steps of its molecules. */
+  taskHistory(
+    id: TaskId,
+    page: { steps?: boolean; oldest_first?: boolean; limit?: number; cursor?: string },
+  ): Promise<Page<HistoryView>>;
+  /** What a task needs, what needs it. */
+  dependencyTree(id: TaskId, bounds: GraphBounds & { directions?: readonly Direction[] }): Promise<TreeView>;
+  /** What is connected with these tasks, in both directions; without any: all that is not closed and has dependencies. */
+  taskGraph(filter: GraphBounds & { ids?: readonly TaskId[]; rig_id?: RigId }): Promise<GraphView>;
+}
+
+export interface StaleFilter extends TaskConditions {
+  /** Untouched for so many days; 14 when absent. */ days?: number;
+  limit?: number;
+  cursor?: string;
+}
+export interface DuplicateFilter extends TaskConditions {
+  /** Only what is like this one. */ task_id?: TaskId;
+  /** Also among closed tasks. */ closed?: boolean;
+  /** From 0.3 to 1. */ score_min?: number;
+  limit?: number;
+}
+export interface GraphBounds {
+  /** Edges of these types only. */ types?: readonly DependencyType[];
+  /** How far from the task; 10 when absent, at most 50. */ depth?: number;
+  /** At most so many tasks; 200 when absent, at most 500. */ limit?: number;
 }
 
 /** What a molecule needs to know of a step; instructions stay in the recipe. */

@@ -11,10 +11,13 @@ import { dependencyCommands } from './dependencies';
 import { eventReads } from './events';
 import { toTownError } from './failures';
 import { gateCommands } from './gates';
+import { graphReads } from './graph';
+import { historyReads } from './history';
 import { hookReads } from './hooks';
 import { leaseCommands } from './leases';
 import { moleculeReads } from './molecules';
 import { outboxCommands } from './outbox';
+import { overviewReads } from './overview';
 import { progressCommands } from './progress';
 import { readyReads } from './ready';
 import { receiptCommands } from './receipts';
@@ -24,6 +27,7 @@ import { retentionCommands } from './retention';
 import { rigCommands } from './rigs';
 import { sessionCommands } from './sessions';
 import { taskCommands } from './tasks';
+import { whyReads } from './why';
 import { workCommands } from './work';
 
 export interface LedgerOptions {
@@ -61,6 +65,10 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...moleculeReads(store),
     ...hookReads(store),
     ...gateCommands(store),
+    ...whyReads(store),
+    ...overviewReads(store),
+    ...historyReads(store),
+    ...graphReads(store),
   };
   return withTownErrors(ledger);
 }

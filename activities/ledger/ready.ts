@@ -98,7 +98,7 @@ const ORDERS: Record<ReadySort, { readonly order: RawBuilder<unknown>; readonly 
 };
 
 /** A part of what is put off is put off with it, one level deep. A value rather than `exists`, which the planner turns into a read of all. */
-const NOT_BELOW_DORMANT = sql`(parent_id is null or not coalesce((
+export const NOT_BELOW_DORMANT = sql`(parent_id is null or not coalesce((
   select above.status in ('open', 'deferred') and coalesce(above.defer_until > statement_timestamp(), above.status = 'deferred')
   from tasks above where above.id = tasks.parent_id), false))`;
 

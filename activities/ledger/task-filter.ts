@@ -5,7 +5,7 @@ import { statusOf, TASK_STATUSES, type TaskStatus } from '../../schema/task/stat
 import * as input from './input';
 
 /** What callers see as the status, see `statusAt`. */
-const STATUS = sql`(case when status = 'deferred' and defer_until <= statement_timestamp() then 'open' else status end)`;
+export const STATUS = sql`(case when status = 'deferred' and defer_until <= statement_timestamp() then 'open' else status end)`;
 
 type Conditions = RawBuilder<unknown>[];
 
