@@ -100,6 +100,13 @@ const STRAIGHT = [
   'hook',
   'brief',
   'getReceipt',
+  'whyTask',
+  'staleTasks',
+  'duplicateTasks',
+  'taskStats',
+  'taskHistory',
+  'dependencyTree',
+  'taskGraph',
 ] as const satisfies readonly (keyof Ledger)[];
 type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
 

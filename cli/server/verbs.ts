@@ -1,8 +1,11 @@
 import { dependencyVerbs } from './verbs/dependencies';
 import { formulaVerbs } from './verbs/formulas';
+import { graphVerbs } from './verbs/graph';
+import { overviewVerbs } from './verbs/overview';
 import { readyVerbs } from './verbs/ready';
 import { taskVerbs } from './verbs/tasks';
 import { townVerbs } from './verbs/town';
+import { whyVerbs } from './verbs/why';
 import { workVerbs } from './verbs/work';
 import type { Verb } from './verb';
 
@@ -11,6 +14,9 @@ export const VERBS: readonly Verb[] = [
   ...taskVerbs,
   ...dependencyVerbs,
   ...readyVerbs,
+  ...whyVerbs,
+  ...graphVerbs,
+  ...overviewVerbs,
   ...formulaVerbs,
   ...workVerbs,
   ...townVerbs,
