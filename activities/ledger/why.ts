@@ -102,11 +102,9 @@ const HOOKED = list(
     'session', ${sessionOf(sql`s.agent_id`)})`,
   stepsOf('hooked'),
 );
-/** The gate itself is in the recipe alone. */
 const GATED = list(
-  sql`jsonb_build_object('step', s.step, 'since', ${iso(sql`s.updated_at`)}, 'gate', (
-    select nullif(e->'gate', 'null') from recipes r cross join lateral jsonb_array_elements(r.document->'steps') e
-    where r.digest = m.recipe_digest and e->>'id' = s.step limit 1))`,
+  sql`jsonb_build_object('step', s.step, 'gate', s.gate->'spec',
+    'since', ${iso(sql`coalesce(to_timestamp((s.gate->>'since')::float8 / 1000), s.updated_at)`)})`,
   stepsOf('gated'),
 );
 const READY = list(sql`jsonb_build_object('step', s.step, 'since', ${iso(sql`s.updated_at`)})`, stepsOf('ready'));
@@ -136,19 +134,21 @@ const MOLECULE = sql`(select jsonb_build_object('id', m.id, 'status', m.status, 
     'hooked', ${HOOKED}, 'gated', ${GATED}, 'ready', ${READY}, 'hook', ${HOOK}, 'dispatch', ${DISPATCH})
   from molecules m where m.id = t.molecule_id)`;
 
+/** Events of older builds have the number of the step there, and its name as `step_id`. */
+const STEP = sql`coalesce(r.payload->>'step_id', r.payload->>'step')`;
+
 /** The newest that was not made good: a step that was closed well after all is none. What a molecule closes as failed, its steps tell. */
 const FAILURE = sql`(select jsonb_build_object(
-    'what', case r.type when 'step_lost' then 'step_lost' when 'step_closed' then 'step_failed'
-      when 'molecule_refused' then 'molecule_refused' else 'task_failed' end,
-    'at', ${iso(sql`r.at`)}, 'molecule_id', r.molecule_id, 'step', r.payload->>'step_id',
-    'cause', case r.type when 'step_lost' then r.payload->>'reason' when 'step_closed' then r.payload->>'by'
-      when 'task_closed' then r.actor end,
-    'note', coalesce(case r.type when 'step_lost' then r.payload->>'detail' when 'step_closed' then r.payload->>'note'
-      when 'molecule_refused' then r.payload->>'reason' else r.payload->'after'->>'close_reason' end, ''))
-  from recent r where (r.type = 'molecule_refused'
+    'what', case r.type when 'step_lost' then 'step_lost' when 'molecule_refused' then 'molecule_refused'
+      when 'task_closed' then 'task_failed' else 'step_failed' end,
+    'at', ${iso(sql`r.at`)}, 'molecule_id', r.molecule_id, 'step', ${STEP},
+    'cause', case r.type when 'step_lost' then r.payload->>'reason' when 'task_closed' then r.actor else r.payload->>'by' end,
+    'note', coalesce(case r.type when 'step_lost' then r.payload->>'detail' when 'molecule_refused' then r.payload->>'reason'
+      when 'task_closed' then r.payload->'after'->>'close_reason' else r.payload->>'note' end, ''))
+  from recent r where r.type = 'molecule_refused'
     or (r.type = 'task_closed' and r.payload->'after'->>'outcome' = 'failed' and r.actor not like 'molecule.%')
-    or (r.type = 'step_lost' or (r.type = 'step_closed' and r.payload->>'outcome' = 'failed'))
-      and not exists (select 1 from steps s where s.molecule_id = r.molecule_id and s.step = r.payload->>'step_id'
+    or ((r.type in ('step_lost', 'step_retried') or (r.type = 'step_closed' and r.payload->>'outcome' = 'failed'))
+      and not exists (select 1 from steps s where s.molecule_id = r.molecule_id and s.step = ${STEP}
         and s.status = 'closed' and s.outcome <> 'failed'))
   order by r.id desc limit 1)`;
 

@@ -39,7 +39,17 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 /** Said in other words, or of no use to a reader. */
-const LEFT_OUT = new Set(['before', 'after', 'type', 'recipe_digest', 'decision_id', 'input', 'size', 'step', 'key']);
+const LEFT_OUT = new Set([
+  'before',
+  'after',
+  'type',
+  'recipe_digest',
+  'decision_id',
+  'input',
+  'size',
+  'position',
+  'key',
+]);
 /** What a reader looks for first; the trail does not keep the order of fields. */
 const FIRST = ['title', 'status', 'outcome', 'assigned_agent_id'];
 const VALUE_MAX = 80;
@@ -52,7 +62,8 @@ export function describeEvent(type: string, payload: JsonObject): string {
     .toSorted((a, b) => placeOf(a) - placeOf(b))
     .map((field) => fieldText(field, before[field], after[field]));
   const said = Object.entries(payload)
-    .filter(([key, value]) => !LEFT_OUT.has(key) && !isEmpty(value))
+    // Events of older builds have the number of a step beside its name.
+    .filter(([key, value]) => !LEFT_OUT.has(key) && !isEmpty(value) && !(key === 'step' && typeof value === 'number'))
     .map(([key, value]) => `${plain(key)} ${valueText(value)}`);
   // The edge itself is what such an event is about.
   const edge = type.startsWith('dependency_') ? ` (${valueText(payload['type'])})` : '';

@@ -37,6 +37,8 @@ export function sentenceOf(cause: Cause): string {
       }.`;
     case 'attention':
       return `A person must look at molecule ${cause.molecule_id}: ${clip(cause.why, NOTE_MAX)}.`;
+    case 'paused':
+      return `Molecule ${cause.molecule_id} is paused, so nothing further of it begins.`;
     case 'gate':
       return `Step ${cause.step} of molecule ${cause.molecule_id} waits at a gate since ${moment(cause.since)}: ${gatePhrase(
         cause.gate,
@@ -156,7 +158,7 @@ function sessionPhrase(session: SessionFacts | null): string {
 function failurePhrase({ what, at, molecule_id, step, cause, note }: Failure): string {
   switch (what) {
     case 'step_failed':
-      return `step ${step} of molecule ${molecule_id} was closed as failed${by(cause)}${on(at)}${colon(note)}`;
+      return `step ${step} of molecule ${molecule_id} was ended as failed${by(cause)}${on(at)}${colon(note)}`;
     case 'step_lost':
       return `step ${step} of molecule ${molecule_id} was lost${on(at)} by ${cause ?? 'an unknown cause'}${colon(note)}`;
     case 'molecule_refused':

@@ -100,7 +100,7 @@ export interface HookedStep {
 export interface GatedStep {
   readonly step: string;
   readonly since: string;
-  /** Null when its recipe does not name it. */
+  /** Null when its run is of a build that did not publish it. */
   readonly gate: GateSpec | null;
 }
 /** Where it waits for the grant of an agent: `place` 1 is next. */
@@ -169,6 +169,7 @@ export type Cause =
       readonly error: string | null;
     }
   | { readonly kind: 'attention'; readonly molecule_id: MoleculeId; readonly why: string }
+  | { readonly kind: 'paused'; readonly molecule_id: MoleculeId }
   | ({ readonly kind: 'gate'; readonly molecule_id: MoleculeId } & GatedStep)
   | ({ readonly kind: 'working'; readonly molecule_id: MoleculeId } & HookedStep &
       Pick<MoleculeFacts, 'steps_total' | 'steps_closed'>)
@@ -309,12 +310,13 @@ function standingOf({ task, molecule, start, session }: WhyFacts): Cause[] {
 function moleculeCauses(molecule: MoleculeFacts): Cause[] {
   const { id, status, steps_total, steps_closed, attention } = molecule;
   const summary: Cause = { kind: 'molecule', id, status, steps_total, steps_closed };
-  if (status !== 'running') return [summary];
+  if (status !== 'running' && status !== 'paused') return [summary];
   const causes: Cause[] = attention === null ? [] : [{ kind: 'attention', molecule_id: id, why: attention }];
+  if (status === 'paused') causes.push({ kind: 'paused', molecule_id: id });
   for (const step of molecule.hooked)
     causes.push({ kind: 'working', molecule_id: id, ...step, steps_total, steps_closed });
   for (const step of molecule.gated) causes.push({ kind: 'gate', molecule_id: id, ...step });
-  if (molecule.hooked.length === 0) causes.push(...queueOf(molecule));
+  if (molecule.hooked.length === 0 && status === 'running') causes.push(...queueOf(molecule));
   return causes.length === 0 ? [summary] : causes;
 }
 
@@ -373,6 +375,7 @@ function nextOf(task: WhyFacts['task'], cause: Cause): string | null {
     case 'starting':
       return 'town status';
     case 'attention':
+    case 'paused':
     case 'gate':
     case 'working':
     case 'step_ready':

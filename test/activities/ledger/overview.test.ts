@@ -256,23 +256,16 @@ describe('graph', () => {
     const part = await make('part', { parent_id: d.id });
     const tree = await town.ledger.dependencyTree(a.id, {});
     expect(tree).toMatchObject({ task: { id: a.id, blocked: true }, up: [], truncated: false });
-    expect(tree.down!.map(({ title, depth, edge: type, repeated }) => [title, depth, type, repeated])).toEqual(
-      [b.id, c.id].toSorted()[0] === b.id
-        ? [
-            ['b', 1, 'blocks', false],
-            ['d', 2, 'blocks', false],
-            ['part', 3, 'parent-child', false],
-            ['c', 1, 'blocks', false],
-            ['d', 2, 'blocks', true],
-          ]
-        : [
-            ['c', 1, 'blocks', false],
-            ['d', 2, 'blocks', false],
-            ['part', 3, 'parent-child', false],
-            ['b', 1, 'blocks', false],
-            ['d', 2, 'blocks', true],
-          ],
-    );
+    // Siblings stand in the order of their ids, which chance decides.
+    const [first, second] = tree.down!.filter(({ depth }) => depth === 1).map(({ title }) => title);
+    expect(new Set([first, second])).toEqual(new Set(['b', 'c']));
+    expect(tree.down!.map(({ title, depth, edge: type, repeated }) => [title, depth, type, repeated])).toEqual([
+      [first, 1, 'blocks', false],
+      ['d', 2, 'blocks', false],
+      ['part', 3, 'parent-child', false],
+      [second, 1, 'blocks', false],
+      ['d', 2, 'blocks', true],
+    ]);
     const up = await town.ledger.dependencyTree(part.id, { directions: ['up'], depth: 1 });
     expect(up.down).toBeNull();
     expect(up.up).toMatchObject([{ id: d.id, edge: 'parent-child' }]);

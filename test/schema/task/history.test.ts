@@ -8,6 +8,7 @@ it.each([
   ['dependency_added', { depends_on_id: 'a-1', type: 'blocks', metadata: { gate: 'any-children' } }, 'dependency added (blocks): depends on a-1, metadata {"gate":"any-children"}'],
   ['dependency_removed', {}, 'dependency removed (null)'],
   ['step_lost', { type: 'step_lost', step: 0, step_id: 'work', counted: true, reason: 'SESSION_LOST' }, 'step lost: step work, counted true, reason SESSION_LOST'],
+  ['step_lost', { type: 'step_lost', step: 'work', position: 0, reason: 'SESSION_LOST' }, 'step lost: step work, reason SESSION_LOST'],
   ['task_updated', { labels_added: ['x', 'y'], labels_removed: [] }, 'changed: labels added x y'],
   ['task_updated', { odd: [1, 'x'] }, 'changed: odd [1,"x"]'],
   ['task_updated', { before: [], after: 'x' }, 'changed'],
