@@ -14,10 +14,12 @@ import type {
   ConvoyView,
   EventView,
   GateView,
+  FoundTaskView,
   HookView,
   MoleculeView,
   Page,
   RigView,
+  SavedFilterView,
   SessionView,
   StepBrief,
   TaskDetail,
@@ -135,6 +137,8 @@ export interface TaskConditions {
   /** Contains all these keys with these values. */ metadata?: JsonObject;
   has_metadata_key?: string;
   /** In title, description, design or acceptance, or the id; upper and lower case are the same. */ text?: string;
+  /** In the query language of `schema/task/query.ts`. */ query?: string;
+  /** Short-lived tasks too. */ wisps?: boolean;
 }
 export const TASK_SORTS = [
   'created',
@@ -158,6 +162,11 @@ export interface ReadyFilter extends TaskConditions {
   /** Also what is put off until later. */ include_deferred?: boolean;
   sort?: ReadySort;
   limit?: number;
+  cursor?: string;
+}
+/** Words that must all be there, and which tasks to look at. */
+export interface TaskSearch extends Omit<TaskFilter, 'sort' | 'reverse' | 'wisps'> {
+  words: string;
 }
 export interface BlockedFilter extends TaskConditions {
   limit?: number;
@@ -435,6 +444,21 @@ export interface Ledger {
   dependencyTree(id: TaskId, bounds: GraphBounds & { directions?: readonly Direction[] }): Promise<TreeView>;
   /** What is connected with these tasks, in both directions; without any: all that is not closed and has dependencies. */
   taskGraph(filter: GraphBounds & { ids?: readonly TaskId[]; rig_id?: RigId }): Promise<GraphView>;
+
+  // Finding, changing many at once, short-lived tasks, moves between rigs.
+
+  /** `readyTasks` by pages. */
+  readyPage(filter: ReadyFilter): Promise<Page<TaskView>>;
+  /** Best first: title, description and design, notes and comments are searched. At most eight words. */
+  searchTasks(search: TaskSearch): Promise<Page<FoundTaskView>>;
+  /** Labels in use, by name, with how many tasks have them. */
+  listLabels(page?: { limit?: number; cursor?: string }): Promise<Page<{ label: string; tasks: number }>>;
+  /** A filter of `listTasks` under a name, in the place of an earlier one. Relative times stay relative. */
+  saveFilter(ask: Ask, name: string, filter: TaskFilter): Promise<SavedFilterView>;
+  getSavedFilter(name: string): Promise<SavedFilterView>;
+  listSavedFilters(page?: { limit?: number; cursor?: string }): Promise<Page<SavedFilterView>>;
+  /** One that is not there: nothing happens. */
+  removeSavedFilter(ask: Ask, name: string): Promise<void>;
 }
 
 export interface StaleFilter extends TaskConditions {

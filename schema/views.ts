@@ -1,4 +1,5 @@
 import type { Json, JsonObject } from './json';
+import type { TaskFilter } from './ledger';
 
 /** What commands and the API answer: plain JSON, snake_case, times as ISO 8601 text in UTC. */
 export interface TaskView {
@@ -37,6 +38,25 @@ export interface TaskView {
   completed_at: string | null;
   outcome: string | null;
   close_reason: string | null;
+}
+/** A short-lived task: its fields are those of a task, as far as it has them. Lists that are asked for wisps answer it among the others. */
+export interface WispView extends TaskView {
+  wisp_type: string | null;
+  /** When it goes away by itself. */
+  expires_at: string;
+}
+/** A task that a search found. */
+export interface FoundTaskView extends TaskView {
+  /** Higher is better; only to be compared within one search. */
+  score: number;
+  found_in: string[];
+}
+export interface SavedFilterView {
+  name: string;
+  filter: TaskFilter;
+  created_by: string;
+  created_at: string;
+  updated_at: string;
 }
 export interface TaskDetail extends TaskView {
   dependencies: LinkView[];

@@ -6,7 +6,7 @@ import type { GraphBounds, Ledger } from '../../schema/ledger';
 import { DIRECTIONS, treeOf, within, type Direction, type GraphEdge, type GraphNode } from '../../schema/task/graph';
 import type { Store } from './command';
 import * as input from './input';
-import { STATUS } from './task-filter';
+import { STATUS } from './task-expressions';
 import { noTask } from './task-rows';
 
 const DEPTH_MAX = 50;

@@ -13,6 +13,7 @@ import { toTownError } from './failures';
 import { gateCommands } from './gates';
 import { graphReads } from './graph';
 import { historyReads } from './history';
+import { findingCommands } from './finding';
 import { hookReads } from './hooks';
 import { leaseCommands } from './leases';
 import { moleculeReads } from './molecules';
@@ -69,6 +70,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...overviewReads(store),
     ...historyReads(store),
     ...graphReads(store),
+    ...findingCommands(store),
   };
   return withTownErrors(ledger);
 }

@@ -7,7 +7,8 @@ import { RECORD_TYPES } from '../../schema/task/status';
 import type { Store } from './command';
 import * as input from './input';
 import { NOT_BELOW_DORMANT, STILL_READY } from './ready';
-import { DORMANT, sharedConditions, STATUS } from './task-filter';
+import { DORMANT, STATUS } from './task-expressions';
+import { sharedConditions } from './task-filter';
 import { findTask } from './task-rows';
 
 /** Work in progress is left alone so long before it counts as stale: sessions and messages have their delays. */

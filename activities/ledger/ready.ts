@@ -4,18 +4,25 @@ import { RECORD_TYPES } from '../../schema/task/status';
 import { blockersOf } from './blockage';
 import type { Store } from './command';
 import * as input from './input';
-import { DORMANT, sharedConditions } from './task-filter';
-import { selectTasks, taskView } from './task-rows';
+import { DORMANT } from './task-expressions';
+import { sharedConditions } from './task-filter';
+import { selectTasks, taskView, type TaskRow } from './task-rows';
 import { pagingOf } from './task-sort';
 
 /** How long `hybrid` counts a task as new. */
-const NEW_HOURS = 48;
+const NEW_MS = 48 * 3_600_000;
 
-export function readyReads(store: Store): Pick<Ledger, 'readyTasks' | 'blockedTasks'> {
+export function readyReads(store: Store): Pick<Ledger, 'readyTasks' | 'readyPage' | 'blockedTasks'> {
   return {
     async readyTasks(filter) {
       const size = input.limit(filter.limit, 50);
-      return (await selectTasks(store.db, readyOf(filter, size))).map(taskView);
+      return (await selectTasks(store.db, readyOf(filter, size), filter.wisps === true)).map(taskView);
+    },
+    async readyPage(filter) {
+      const size = input.limit(filter.limit, 50);
+      const from = startOf(filter);
+      const rows = await selectTasks(store.db, readyOf(filter, size + 1, from), filter.wisps === true);
+      return input.pageOf(rows, size, (row) => cursorOf(filter.sort ?? 'priority', from.newSince, row), taskView);
     },
     async blockedTasks(filter) {
       const size = input.limit(filter.limit, 50);
@@ -26,6 +33,7 @@ export function readyReads(store: Store): Pick<Ledger, 'readyTasks' | 'blockedTa
         store.db,
         sql`where status <> 'closed' and (open_blockers > 0 or parent_blocked) and ${sql.join(conditions, sql` and `)}
           order by ${order} limit ${size + 1}`,
+        filter.wisps === true,
       );
       const held = await blockersOf(
         store.db,
@@ -44,7 +52,7 @@ export function readyReads(store: Store): Pick<Ledger, 'readyTasks' | 'blockedTa
  * (`tasks_ready`, `tasks_ready_rig`, `tasks_ready_age`, `tasks_deferred`) whose conditions are repeated here, because an `or` over all of
  * them would use none: what never was deferred; what was, until a time that has come; each, for `hybrid`, by new and old.
  */
-export function readyOf(filter: ReadyFilter, size: number): RawBuilder<unknown> {
+export function readyOf(filter: ReadyFilter, size: number, start = startOf(filter)): RawBuilder<unknown> {
   const agent = filter.assigned_agent_id ?? null;
   const conditions = [
     sql`open_blockers = 0 and not parent_blocked and not pinned`,
@@ -61,11 +69,13 @@ export function readyOf(filter: ReadyFilter, size: number): RawBuilder<unknown> 
       ? [dated, sql`defer_until is null and status = 'deferred'`]
       : [sql`${dated} and defer_until <= statement_timestamp()`]),
   ];
-  const { order, slices } = ORDERS[filter.sort ?? 'priority'];
+  const { newSince, after } = start;
+  const { order, slices } = orderingOf(filter.sort ?? 'priority', newSince);
   const branches = slices.flatMap((slice) =>
     deferrals.map(
       (deferral) => sql`(select id, priority, created_at from tasks
-        where ${sql.join([deferral, slice.where, ...conditions], sql` and `)} order by ${slice.by} limit ${size})`,
+        where ${sql.join([deferral, slice.where, ...further(slice, after), ...conditions], sql` and `)}
+        order by ${slice.by} limit ${size})`,
     ),
   );
   // Ids first, then rows by an array of ids: joined, the planner would read the whole table for fifty of them.
@@ -74,7 +84,45 @@ export function readyOf(filter: ReadyFilter, size: number): RawBuilder<unknown> 
     )) order by ${order}`;
 }
 
+/** Where a page begins: `newSince` stays the same over all pages, or tasks would go from one slice to the other meanwhile. */
+interface Start {
+  readonly newSince: Date;
+  readonly after: {
+    readonly rank: number;
+    readonly priority: string;
+    readonly made: string;
+    readonly id: string;
+  } | null;
+}
+
+/** @throws INVALID_INPUT for a cursor of another order. */
+function startOf({ cursor, sort = 'priority' }: ReadyFilter): Start {
+  if (cursor === undefined) return { newSince: new Date(Date.now() - NEW_MS), after: null };
+  const [of, since = '', rank = '', priority = '', made = '', id = ''] = input.decodeKeys(cursor, 6);
+  const isTime = [since, made].every((time) => !Number.isNaN(Date.parse(time)));
+  if (of !== sort || !isTime || !/^[01]$/.test(rank) || !/^[0-4]$/.test(priority)) throw input.foreignCursor();
+  return { newSince: new Date(since), after: { rank: Number(rank), priority, made, id } };
+}
+
+function cursorOf(sort: ReadySort, newSince: Date, row: TaskRow): string {
+  const rank = sort === 'hybrid' && row.created_at <= newSince ? '1' : '0';
+  const made = row.created_at.toISOString();
+  return input.encodeKeys([sort, newSince.toISOString(), rank, String(row.priority), made, row.id]);
+}
+
+/** What of a slice comes after the row at which the page before ended. */
+function further({ rank, by }: Slice, after: Start['after']): RawBuilder<unknown>[] {
+  if (after === null || rank > after.rank) return [];
+  if (rank < after.rank) return [sql`false`];
+  const { priority, made, id } = after;
+  return by === BY_AGE
+    ? [sql`(created_at, id) > (${made}::timestamptz, ${id}::text)`]
+    : [sql`(priority, created_at, id) > (${priority}::int, ${made}::timestamptz, ${id}::text)`];
+}
+
 interface Slice {
+  /** Its place among the slices. */
+  readonly rank: number;
   readonly where: RawBuilder<unknown>;
   /** The order within the slice: that of an index. */
   readonly by: RawBuilder<unknown>;
@@ -82,20 +130,28 @@ interface Slice {
 
 const BY_PRIORITY = sql`priority, created_at, id`;
 const BY_AGE = sql`created_at, id`;
-const IS_NEW = sql`created_at > statement_timestamp() - ${sql.lit(NEW_HOURS)} * interval '1 hour'`;
 
 /** The order of all, and the slices it is put together from. */
-const ORDERS: Record<ReadySort, { readonly order: RawBuilder<unknown>; readonly slices: readonly Slice[] }> = {
-  priority: { order: BY_PRIORITY, slices: [{ where: sql`true`, by: BY_PRIORITY }] },
-  oldest: { order: BY_AGE, slices: [{ where: sql`true`, by: BY_AGE }] },
-  hybrid: {
-    order: sql`${IS_NEW} desc, case when ${IS_NEW} then priority end, created_at, id`,
-    slices: [
-      { where: IS_NEW, by: BY_PRIORITY },
-      { where: sql`not ${IS_NEW}`, by: BY_AGE },
-    ],
-  },
-};
+function orderingOf(
+  sort: ReadySort,
+  newSince: Date,
+): { readonly order: RawBuilder<unknown>; readonly slices: readonly Slice[] } {
+  const isNew = sql`created_at > ${newSince}::timestamptz`;
+  switch (sort) {
+    case 'priority':
+      return { order: BY_PRIORITY, slices: [{ rank: 0, where: sql`true`, by: BY_PRIORITY }] };
+    case 'oldest':
+      return { order: BY_AGE, slices: [{ rank: 0, where: sql`true`, by: BY_AGE }] };
+    case 'hybrid':
+      return {
+        order: sql`${isNew} desc, case when ${isNew} then priority end, created_at, id`,
+        slices: [
+          { rank: 0, where: isNew, by: BY_PRIORITY },
+          { rank: 1, where: sql`not ${isNew}`, by: BY_AGE },
+        ],
+      };
+  }
+}
 
 /** A part of what is put off is put off with it, one level deep. A value rather than `exists`, which the planner turns into a read of all. */
 export const NOT_BELOW_DORMANT = sql`(parent_id is null or not coalesce((

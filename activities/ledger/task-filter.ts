@@ -3,9 +3,8 @@ import { TownError } from '../../schema/errors';
 import type { TaskConditions, TaskFilter } from '../../schema/ledger';
 import { statusOf, TASK_STATUSES, type TaskStatus } from '../../schema/task/status';
 import * as input from './input';
-
-/** What callers see as the status, see `statusAt`. */
-export const STATUS = sql`(case when status = 'deferred' and defer_until <= statement_timestamp() then 'open' else status end)`;
+import { queryCondition } from './query-conditions';
+import { BLOCKED, DORMANT, escapeLike, likeOf, OVERDUE, STATUS } from './task-expressions';
 
 type Conditions = RawBuilder<unknown>[];
 
@@ -17,19 +16,15 @@ export function conditionsOf(filter: TaskFilter): Conditions {
     all.push(sql`assigned_agent_id is not distinct from ${filter.assigned_agent_id}`);
   within(all, sql`completed_at`, 'closed', filter.closed_after, filter.closed_before);
   if (filter.overdue !== undefined) {
-    all.push(is(filter.overdue, sql`coalesce(due_at < statement_timestamp() and status <> 'closed', false)`));
+    all.push(is(filter.overdue, OVERDUE));
   }
   if (filter.deferred !== undefined) all.push(is(filter.deferred, DORMANT));
   if (filter.pinned !== undefined) all.push(is(filter.pinned, sql`pinned`));
   if (filter.blocked !== undefined) {
-    all.push(is(filter.blocked, sql`status <> 'closed' and (open_blockers > 0 or parent_blocked)`));
+    all.push(is(filter.blocked, BLOCKED));
   }
   return all;
 }
-
-/** See `isDormant`; never null. */
-export const DORMANT = sql`(status in ('open', 'deferred') and
-  coalesce(defer_until > statement_timestamp(), status = 'deferred'))`;
 
 /** What `list`, `ready` and `blocked` have in common. */
 export function sharedConditions(filter: TaskConditions): Conditions {
@@ -43,7 +38,7 @@ export function sharedConditions(filter: TaskConditions): Conditions {
   }
   if (filter.label_any !== undefined)
     all.push(hasLabel(sql`l.label = any(${texts(filter.label_any, 'labels')}::text[])`));
-  if (filter.label_pattern !== undefined) all.push(hasLabel(sql`l.label like ${likeOf(filter.label_pattern)}`));
+  if (filter.label_pattern !== undefined) all.push(hasLabel(sql`l.label like ${labelLike(filter.label_pattern)}`));
   if (filter.exclude_labels !== undefined) {
     all.push(sql`not ${hasLabel(sql`l.label = any(${texts(filter.exclude_labels, 'labels')}::text[])`)}`);
   }
@@ -64,6 +59,7 @@ export function sharedConditions(filter: TaskConditions): Conditions {
   if (filter.metadata !== undefined) all.push(sql`metadata @> ${input.json(filter.metadata, 'metadata')}::jsonb`);
   if (filter.has_metadata_key !== undefined) all.push(sql`jsonb_exists(metadata, ${filter.has_metadata_key}::text)`);
   if (filter.text !== undefined) all.push(containsText(filter.text));
+  if (filter.query !== undefined) all.push(queryCondition(filter.query));
   return all;
 }
 
@@ -121,12 +117,6 @@ function texts(values: readonly string[], what: string): string[] {
   throw new TownError('INPUT_TOO_LARGE', `${values.length} ${what} at once; at most ${input.LIMITS.page}`);
 }
 
-/** `*` and `?` to what `like` knows; matching takes no longer than the text is long, whatever the pattern. */
-function likeOf(pattern: string): string {
-  const glob = input.line(pattern, 'label pattern', input.LIMITS.label);
-  return escapeLike(glob.replaceAll(/\*+/g, '*')).replaceAll('*', '%').replaceAll('?', '_');
-}
-
-function escapeLike(text: string): string {
-  return text.replaceAll(/[\\%_]/g, (character) => `\\${character}`);
+function labelLike(pattern: string): string {
+  return likeOf(input.line(pattern, 'label pattern', input.LIMITS.label));
 }

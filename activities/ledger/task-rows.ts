@@ -5,9 +5,17 @@ import type { TaskId } from '../../schema/ids';
 import { BLOCKING_TYPES } from '../../schema/task/dependency';
 import { statusAt, type TaskStatus } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
+import { WITH_WISPS } from './wisps-as-tasks';
 
 export type TaskRow = Omit<Selectable<Database['tasks']>, 'status'> & { status: TaskStatus };
-export type TaskWithMore = TaskRow & { labels: string[]; convoy_id: string | null; hook_id: string | null };
+export type TaskWithMore = TaskRow & {
+  labels: string[];
+  convoy_id: string | null;
+  hook_id: string | null;
+  /** Of a wisp alone, where wisps are asked for. */
+  wisp_type?: string | null;
+  expires_at?: Date | null;
+};
 
 const BLOCKING = [...BLOCKING_TYPES];
 
@@ -17,10 +25,14 @@ export const MORE = sql`
   (select m.convoy_id from convoy_members m where m.task_id = t.id order by m.added_at desc, m.convoy_id limit 1) as convoy_id,
   (select i.agent_id from hook_items i where i.agent_id = t.assigned_agent_id and i.molecule_id = t.molecule_id limit 1) as hook_id`;
 
-/** `tail` is the part from `where` on, about the table `tasks`; the order is kept. */
-export async function selectTasks(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<TaskWithMore[]> {
+/** `tail` is the part from `where` on, about the table `tasks`; the order is kept. With wisps, those are among them. */
+export async function selectTasks(
+  db: Kysely<Database>,
+  tail: RawBuilder<unknown>,
+  wisps = false,
+): Promise<TaskWithMore[]> {
   const { rows } = await sql<TaskWithMore>`
-    select t.*, ${MORE} from (select *, row_number() over () as place from (select tasks.* from tasks ${tail}) found) t
+    ${wisps ? WITH_WISPS : sql``}select t.*, ${MORE} from (select *, row_number() over () as place from (select tasks.* from tasks ${tail}) found) t
     order by t.place`.execute(db);
   return rows;
 }
@@ -106,6 +118,7 @@ export function taskView(row: TaskWithMore): TaskView {
     completed_at: row.completed_at?.toISOString() ?? null,
     outcome: row.outcome,
     close_reason: row.close_reason,
+    ...(row.expires_at == null ? {} : { wisp_type: row.wisp_type ?? null, expires_at: row.expires_at.toISOString() }),
   };
 }
 

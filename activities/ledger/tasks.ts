@@ -60,6 +60,7 @@ export function taskCommands(store: Store): TaskCommands {
       const rows = await selectTasks(
         store.db,
         sql`where ${sql.join(conditions, sql` and `)} order by ${order} limit ${size + 1}`,
+        filter.wisps === true,
       );
       return input.pageOf(rows, size, cursorOf, taskView);
     },

@@ -107,6 +107,13 @@ const STRAIGHT = [
   'taskHistory',
   'dependencyTree',
   'taskGraph',
+  'readyPage',
+  'searchTasks',
+  'listLabels',
+  'saveFilter',
+  'getSavedFilter',
+  'listSavedFilters',
+  'removeSavedFilter',
 ] as const satisfies readonly (keyof Ledger)[];
 type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
 

@@ -1,4 +1,5 @@
 import { dependencyVerbs } from './verbs/dependencies';
+import { findingVerbs } from './verbs/finding';
 import { formulaVerbs } from './verbs/formulas';
 import { graphVerbs } from './verbs/graph';
 import { overviewVerbs } from './verbs/overview';
@@ -17,6 +18,7 @@ export const VERBS: readonly Verb[] = [
   ...whyVerbs,
   ...graphVerbs,
   ...overviewVerbs,
+  ...findingVerbs,
   ...formulaVerbs,
   ...workVerbs,
   ...townVerbs,

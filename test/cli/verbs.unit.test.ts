@@ -140,7 +140,7 @@ describe('answers', () => {
   it('turns a bug into INTERNAL, tells it, and goes on', async () => {
     const bugs: unknown[] = [];
     const town = fakeTown();
-    const client = { ...town.client, readyTasks: () => Promise.reject(new Error('boom')) };
+    const client = { ...town.client, readyPage: () => Promise.reject(new Error('boom')) };
     const answer = await answerRequest(client, request(['ready']), { onBug: (error) => bugs.push(error) });
     expect(answer).toMatchObject({ code: 1, stdout: '' });
     expect(bugs).toHaveLength(1);

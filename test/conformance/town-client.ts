@@ -89,6 +89,12 @@ export function describeTownClient(name: string, open: () => Promise<TownClientS
       expect(waiting.open_blockers).toBe(1);
       expect((await town.readyTasks({})).map(({ id }) => id)).toEqual([urgent.id, blocker.id]);
       expect(await town.readyTasks({ limit: 1 })).toMatchObject([{ id: urgent.id }]);
+      const first = await town.readyPage({ limit: 1 });
+      expect(first.items).toMatchObject([{ id: urgent.id }]);
+      expect(await town.readyPage({ limit: 1, cursor: first.next_cursor ?? '' })).toMatchObject({
+        items: [{ id: blocker.id }],
+        next_cursor: null,
+      });
       expect(await town.getTask(waiting.id)).toMatchObject({ dependencies: [{ id: blocker.id, type: 'blocks' }] });
       expect(await town.getTask(blocker.id)).toMatchObject({ dependents: [{ id: waiting.id, title: 'waiting' }] });
       await town.closeTask(PERSON, blocker.id, { outcome: 'done' });

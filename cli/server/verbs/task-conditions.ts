@@ -34,6 +34,8 @@ export const CONDITION_FLAGS = {
   metadata: { kind: 'json', summary: 'with these keys and values, as a JSON object' },
   'has-metadata-key': { kind: 'text', summary: 'with this key in its metadata' },
   text: { kind: 'text', summary: 'with this text in title, description, design, acceptance or id' },
+  query: { kind: 'text', summary: 'for which this query holds; see: town query --help' },
+  wisps: { kind: 'switch', summary: 'short-lived tasks too' },
 } as const satisfies Readonly<Record<string, FlagSpec>>;
 
 type ConditionFlags = {
@@ -69,6 +71,7 @@ export function readConditions(flags: ConditionFlags): TaskConditions {
       metadata: flags.metadata,
       has_metadata_key: flags['has-metadata-key'],
       text: flags.text,
+      query: flags.query,
     }),
     ...someOf('exclude_types', flags['exclude-type']),
     ...someOf('labels', flags.label),
@@ -77,6 +80,7 @@ export function readConditions(flags: ConditionFlags): TaskConditions {
     ...(flags.owner === undefined ? {} : { owner: noneOr(flags.owner) }),
     ...(flags.parent === undefined ? {} : { parent_id: flags.parent === NONE ? null : parseTaskId(flags.parent) }),
     ...(flags.deep ? { deep: true } : {}),
+    ...(flags.wisps ? { wisps: true } : {}),
     ...(reference === undefined
       ? {}
       : reference === 'any' || reference === NONE

@@ -1,11 +1,11 @@
 import { parseTaskId } from '../../../schema/ids';
-import type { Outcome, TaskFields, TaskFilter, TaskInput, TaskPatch, TaskSort } from '../../../schema/ledger';
-import { TASK_SORTS } from '../../../schema/ledger';
+import type { Outcome, TaskFields, TaskFilter, TaskInput, TaskPatch } from '../../../schema/ledger';
 import type { TaskDetail } from '../../../schema/views';
 import { facts, printable } from '../print';
 import { defineVerb, type Verb } from '../verb';
 import { given, more, readMetadata } from './shared';
-import { CONDITION_FLAGS, LIMIT, noneOr, readConditions, tableOfTasks } from './task-conditions';
+import { noneOr, tableOfTasks } from './task-conditions';
+import { CURSOR, LIST_FLAGS, readList } from './task-lists';
 
 const OUTCOMES = [
   'done',
@@ -116,39 +116,18 @@ export const taskVerbs: readonly Verb[] = [
     summary: 'list tasks',
     args: {},
     flags: {
-      ...CONDITION_FLAGS,
-      status: { kind: 'list', summary: 'with this status; may be repeated' },
-      assignee: { kind: 'text', summary: "of this agent; none: nobody's" },
-      'closed-after': { kind: 'text', summary: 'closed after this time' },
-      'closed-before': { kind: 'text', summary: 'closed before this time' },
-      overdue: { kind: 'switch', summary: 'due and not closed' },
-      deferred: { kind: 'switch', summary: 'put off until later' },
-      pinned: { kind: 'switch', summary: 'pinned' },
-      blocked: { kind: 'switch', summary: 'held back by a dependency' },
-      sort: { kind: 'text', choices: TASK_SORTS, summary: 'created when absent' },
-      reverse: { kind: 'switch', summary: 'the other way round' },
-      limit: LIMIT,
-      cursor: { kind: 'text', summary: 'where the page before ended' },
+      ...LIST_FLAGS,
+      saved: { kind: 'text', summary: 'a saved filter; what is given besides goes before it' },
+      cursor: CURSOR,
     },
-    examples: ['town task list --rig acme --status open', 'town task list --json --limit 200'],
+    examples: [
+      'town task list --rig acme --status open',
+      'town task list --json --limit 200',
+      'town task list --saved urgent',
+    ],
     async run(town, { flags }) {
-      const filter: TaskFilter = {
-        ...readConditions(flags),
-        ...given({
-          closed_after: flags['closed-after'],
-          closed_before: flags['closed-before'],
-          sort: flags.sort as TaskSort | undefined, // one of the choices
-          limit: flags.limit,
-          cursor: flags.cursor,
-        }),
-        ...(flags.assignee === undefined ? {} : { assigned_agent_id: noneOr(flags.assignee) }),
-        ...(flags.overdue ? { overdue: true } : {}),
-        ...(flags.deferred ? { deferred: true } : {}),
-        ...(flags.pinned ? { pinned: true } : {}),
-        ...(flags.blocked ? { blocked: true } : {}),
-        ...(flags.reverse ? { reverse: true } : {}),
-        ...(flags.status.length === 0 ? {} : { status: flags.status }),
-      };
+      const saved = flags.saved === undefined ? {} : (await town.getSavedFilter(flags.saved)).filter;
+      const filter: TaskFilter = { ...saved, ...readList(flags), ...given({ cursor: flags.cursor }) };
       const { items, next_cursor } = await town.listTasks(filter);
       return { ...tableOfTasks(items, 'no tasks'), ...more(next_cursor) };
     },

@@ -11,7 +11,7 @@ const AGENTS = ['acme/polecats/amber', 'acme/polecats/basil'] as const;
 /** The part of a town's client that the fake has. */
 export type TownPart = Pick<
   TownClient,
-  | 'desk' | 'readTarget' | 'createTask' | 'getTask' | 'listTasks' | 'readyTasks' | 'closeTask' | 'sling' | 'getConvoy'
+  | 'desk' | 'readTarget' | 'createTask' | 'getTask' | 'listTasks' | 'readyTasks' | 'readyPage' | 'closeTask' | 'sling' | 'getConvoy'
   | 'listConvoys' | 'openConvoy' | 'hook' | 'listAgents' | 'listEvents' | 'verifyAudit'
 >; // prettier-ignore
 export interface FakeTown {
@@ -53,6 +53,12 @@ export function fakeTown(): FakeTown {
     holds: status !== 'closed',
     metadata: {},
   });
+
+  const ready = () =>
+    tasks
+      .map(viewOf)
+      .filter((task) => task.status === 'open' && task.open_blockers === 0)
+      .toSorted((a, b) => a.priority - b.priority);
 
   /** A write: fenced, done once for each key, and noted in the trail. */
   async function write<Answer>(ask: Ask, request: unknown, work: () => Answer): Promise<Answer> {
@@ -123,12 +129,8 @@ export function fakeTown(): FakeTown {
         limit,
         cursor,
       ),
-    readyTasks: async ({ limit = 50 }) =>
-      tasks
-        .map(viewOf)
-        .filter((task) => task.status === 'open' && task.open_blockers === 0)
-        .toSorted((a, b) => a.priority - b.priority)
-        .slice(0, limit),
+    readyTasks: async ({ limit = 50 }) => ready().slice(0, limit),
+    readyPage: async ({ limit = 50, cursor }) => pageOf(ready(), limit, cursor),
     closeTask: async (ask, id, close) =>
       write(ask, { id, close }, () => {
         const task = find(id);
