@@ -67,6 +67,8 @@ export interface SocketRequest {
   readonly user: string;
   /** Idempotency key of the command: repeated after a lost answer, it changes nothing. */
   readonly key?: string;
+  /** What was piped into the command, for the verbs that read it. */
+  readonly stdin?: string;
 }
 /** `stdout` and `stderr` are printed as they are; the process ends with `code`. `unknown: true` means: load the full command set instead. */
 export interface SocketAnswer {

@@ -180,6 +180,30 @@ export interface EdgeInput {
   /** Of `replies-to`. */ thread_id?: string | null;
 }
 export type Outcome = 'done' | 'failed' | 'skipped' | 'cancelled' | 'merged' | 'deferred' | 'escalated';
+/** One of many changes; `line` is where it was asked for, and stands in the message when it is refused. */
+export type TaskOperation = (
+  | { readonly op: 'create'; readonly task: TaskInput }
+  | { readonly op: 'update'; readonly id: TaskId; readonly patch: TaskPatch }
+  | {
+      readonly op: 'close';
+      readonly id: TaskId;
+      readonly outcome: Outcome;
+      readonly reason?: string;
+      readonly force?: boolean;
+    }
+  | { readonly op: 'reopen'; readonly id: TaskId; readonly reason?: string }
+  | { readonly op: 'defer'; readonly id: TaskId; readonly until: string | null; readonly reason?: string }
+  | { readonly op: 'undefer'; readonly id: TaskId }
+  | { readonly op: 'note' | 'comment'; readonly id: TaskId; readonly body: string }
+  | { readonly op: 'dep-add'; readonly edge: EdgeInput }
+  | { readonly op: 'dep-remove'; readonly task_id: TaskId; readonly depends_on_id: TaskId }
+) & { readonly line?: number };
+export interface OperationResult {
+  readonly op: TaskOperation['op'];
+  readonly line: number | null;
+  /** The task that was changed or made. */
+  readonly target: TaskId;
+}
 export type SlingTarget =
   { readonly kind: 'agent'; readonly id: AgentAddress } | { readonly kind: 'rig'; readonly id: RigId };
 export interface SlingRequest {
@@ -286,7 +310,7 @@ export interface Ledger {
   closeTask(ask: Ask, id: TaskId, close: { outcome: Outcome; reason?: string; force?: boolean }): Promise<TaskView>;
   /** Open again and nobody's; one that is not closed stays as it is. */
   reopenTask(ask: Ask, id: TaskId, reason?: string): Promise<TaskView>;
-  /** Until a time, after which it is open by itself; or until somebody ends it (null). Held work is taken back. */
+  /** Until a time or for so long (`3d`), after which it is open by itself; or until somebody ends it (null). Held work is taken back. */
   deferTask(ask: Ask, id: TaskId, deferral: { until: string | null; reason?: string }): Promise<TaskView>;
   undeferTask(ask: Ask, id: TaskId): Promise<TaskView>;
   /**
@@ -459,6 +483,14 @@ export interface Ledger {
   listSavedFilters(page?: { limit?: number; cursor?: string }): Promise<Page<SavedFilterView>>;
   /** One that is not there: nothing happens. */
   removeSavedFilter(ask: Ask, name: string): Promise<void>;
+  /**
+   * All in one transaction, in their order, each with the guards and events of the command of its own; or none, with the refusal of
+   * the first that is refused (`details.line`, `details.operation`). Answers the tasks as they are at the end, by id.
+   */
+  changeTasks(
+    ask: Ask,
+    operations: readonly TaskOperation[],
+  ): Promise<{ results: OperationResult[]; tasks: TaskView[] }>;
 }
 
 export interface StaleFilter extends TaskConditions {

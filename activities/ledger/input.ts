@@ -66,6 +66,14 @@ export function time(value: string, what: string): Date {
   });
 }
 
+const DELAY_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+
+/** A time, or how far away it is from now: `3d`. What was asked for stays the same when it is asked again later. */
+export function timeOrDelay(value: string, what: string): Date {
+  const [, count, unit = ''] = /^\+?(\d{1,5})([mhdw])$/.exec(value) ?? [];
+  return count === undefined ? time(value, what) : new Date(Date.now() + Number(count) * (DELAY_MS[unit] ?? 0));
+}
+
 export function limit(value: number | undefined, otherwise: number): number {
   if (value === undefined) return otherwise;
   if (Number.isInteger(value) && value >= 1 && value <= LIMITS.page) return value;

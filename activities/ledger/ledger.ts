@@ -4,6 +4,7 @@ import type { Ledger } from '../../schema/ledger';
 import type { Timings } from '../../schema/timings';
 import { agentCommands } from './agents';
 import { auditCommands } from './audit';
+import { bulkCommands } from './bulk';
 import type { Store } from './command';
 import { convoyCommands } from './convoys';
 import { decisionCommands } from './decisions';
@@ -71,6 +72,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...historyReads(store),
     ...graphReads(store),
     ...findingCommands(store),
+    ...bulkCommands(store),
   };
   return withTownErrors(ledger);
 }

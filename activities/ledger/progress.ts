@@ -17,50 +17,74 @@ type ProgressCommands = Pick<Ledger, 'closeTask' | 'reopenTask' | 'deferTask' | 
 export function progressCommands(store: Store): ProgressCommands {
   return {
     closeTask(ask, id, close) {
-      if (!isOutcome(close.outcome))
-        throw new TownError('INVALID_INPUT', `${JSON.stringify(close.outcome)} is not an outcome`);
-      checkReason(close.reason);
-      return command(store, ask, 'closeTask', { id, close }, async (unit) => {
-        const locked = await lockForClosing(unit.trx, id);
-        return closeLocked(unit, locked, close);
-      });
+      checkClose(close);
+      return command(store, ask, 'closeTask', { id, close }, (unit) => closeTask(unit, id, close));
     },
     reopenTask(ask, id, reason) {
       checkReason(reason);
-      return command(store, ask, 'reopenTask', { id, reason }, async (unit) => {
-        const { task, parent } = await lockForClosing(unit.trx, id);
-        if (task.status !== 'closed') return viewTask(unit.trx, id);
-        return moveTask(unit, task, { ...REOPENED, payload: { reason: reason ?? null } }, parent);
-      });
+      return command(store, ask, 'reopenTask', { id, reason }, (unit) => reopenTask(unit, id, reason));
     },
     deferTask(ask, id, { until, reason }) {
-      checkReason(reason);
-      const at = until === null ? null : input.time(until, 'time of deferral');
-      return command(store, ask, 'deferTask', { id, until, reason }, async (unit) => {
-        const task = await lockTask(unit.trx, id);
-        if (task.status === 'deferred' && task.defer_until?.getTime() === at?.getTime()) return viewTask(unit.trx, id);
-        return moveTask(unit, task, {
-          to: 'deferred',
-          event: 'task_deferred',
-          assigned_agent_id: null,
-          defer_until: at,
-          payload: { reason: reason ?? null },
-        });
-      });
+      const deferral = checkDeferral({ until, ...(reason === undefined ? {} : { reason }) });
+      return command(store, ask, 'deferTask', { id, until, reason }, (unit) => deferTask(unit, id, deferral));
     },
-    undeferTask: (ask, id) =>
-      command(store, ask, 'undeferTask', { id }, async (unit) => {
-        const task = await lockTask(unit.trx, id);
-        const isDeferred = task.status === 'deferred' || (task.status === 'open' && task.defer_until !== null);
-        if (!isDeferred) return viewTask(unit.trx, id);
-        return moveTask(unit, task, { to: 'open', event: 'task_undeferred' });
-      }),
+    undeferTask: (ask, id) => command(store, ask, 'undeferTask', { id }, (unit) => undeferTask(unit, id)),
     claimTask: (ask, id, claim) =>
       command(store, ask, 'claimTask', { id, claim }, (unit) => claimTask(unit, id, claim)),
   };
 }
 
 const REOPENED = { to: 'open', event: 'task_reopened', assigned_agent_id: null } as const;
+
+/** How a task ends; checked by `checkClose`. */
+export interface Close {
+  readonly outcome: Outcome;
+  readonly reason?: string;
+  readonly force?: boolean;
+}
+
+/** @throws INVALID_INPUT */
+export function checkClose(close: Close): void {
+  if (!isOutcome(close.outcome))
+    throw new TownError('INVALID_INPUT', `${JSON.stringify(close.outcome)} is not an outcome`);
+  checkReason(close.reason);
+}
+
+export async function closeTask(unit: Unit, id: TaskId, close: Close): Promise<TaskView> {
+  return closeLocked(unit, await lockForClosing(unit.trx, id), close);
+}
+
+export async function reopenTask(unit: Unit, id: TaskId, reason: string | undefined): Promise<TaskView> {
+  const { task, parent } = await lockForClosing(unit.trx, id);
+  if (task.status !== 'closed') return viewTask(unit.trx, id);
+  return moveTask(unit, task, { ...REOPENED, payload: { reason: reason ?? null } }, parent);
+}
+
+interface Deferral {
+  /** Null: until somebody ends it. */
+  readonly at: Date | null;
+  readonly reason: string | null;
+}
+
+/** @throws INVALID_INPUT */
+export function checkDeferral({ until, reason }: { until: string | null; reason?: string }): Deferral {
+  checkReason(reason);
+  return { at: until === null ? null : input.timeOrDelay(until, 'time of deferral'), reason: reason ?? null };
+}
+
+export async function deferTask(unit: Unit, id: TaskId, { at, reason }: Deferral): Promise<TaskView> {
+  const task = await lockTask(unit.trx, id);
+  if (task.status === 'deferred' && task.defer_until?.getTime() === at?.getTime()) return viewTask(unit.trx, id);
+  const move = { to: 'deferred', event: 'task_deferred', assigned_agent_id: null, defer_until: at } as const;
+  return moveTask(unit, task, { ...move, payload: { reason } });
+}
+
+export async function undeferTask(unit: Unit, id: TaskId): Promise<TaskView> {
+  const task = await lockTask(unit.trx, id);
+  const isDeferred = task.status === 'deferred' || (task.status === 'open' && task.defer_until !== null);
+  if (!isDeferred) return viewTask(unit.trx, id);
+  return moveTask(unit, task, { to: 'open', event: 'task_undeferred' });
+}
 
 /** A change of status that somebody asked for by its word: what has a command of its own has that command's guards and event. */
 export async function changeStatus(
@@ -81,11 +105,7 @@ export async function changeStatus(
   }
 }
 
-async function closeLocked(
-  unit: Unit,
-  { task, parent }: LockedTask,
-  close: { outcome: Outcome; reason?: string; force?: boolean },
-): Promise<TaskView> {
+async function closeLocked(unit: Unit, { task, parent }: LockedTask, close: Close): Promise<TaskView> {
   refuseForeignMolecule(unit, task);
   if (task.status === 'closed') {
     if (task.outcome === close.outcome) return viewTask(unit.trx, task.id);
@@ -177,6 +197,6 @@ async function claimTask(
   return moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id: agent });
 }
 
-function checkReason(reason: string | undefined): void {
+export function checkReason(reason: string | undefined): void {
   if (reason !== undefined) input.text(reason, 'reason', input.LIMITS.noteBytes);
 }

@@ -22,19 +22,7 @@ export function remarkCommands(store: Store): RemarkCommands {
       input.line(body, 'comment', input.LIMITS.noteBytes);
       return command(store, ask, 'addComment', { id, body }, async (unit) => {
         const task = await lockTask(unit.trx, id);
-        const { rows } = await sql<CommentRow>`
-          insert into task_comments (task_id, author, body) values (${id}, ${ask.actor}, ${body}) returning *`.execute(
-          unit.trx,
-        );
-        const comment = rows[0];
-        if (comment === undefined) throw new Error(`the comment on ${id} was not written`);
-        record(
-          unit,
-          'task_commented',
-          { task_id: id, rig_id: task.rig_id },
-          { comment_id: comment.id, size: body.length },
-        );
-        return commentView(comment);
+        return insertComment(unit, task, body);
       });
     },
     async listComments(id, page = {}) {
@@ -81,6 +69,18 @@ export async function insertNote(unit: Unit, task: TaskRow, body: string): Promi
     unit.trx,
   );
   record(unit, 'task_noted', { task_id: task.id, rig_id: task.rig_id }, { size: body.length });
+}
+
+export async function insertComment(unit: Unit, task: TaskRow, body: string): Promise<CommentView> {
+  const { rows } = await sql<CommentRow>`
+    insert into task_comments (task_id, author, body) values (${task.id}, ${unit.ask.actor}, ${body}) returning *`.execute(
+    unit.trx,
+  );
+  const comment = rows[0];
+  if (comment === undefined) throw new Error(`the comment on ${task.id} was not written`);
+  const about = { task_id: task.id, rig_id: task.rig_id };
+  record(unit, 'task_commented', about, { comment_id: comment.id, size: body.length });
+  return commentView(comment);
 }
 
 /** Oldest first; the newest `size` of them. */

@@ -69,7 +69,7 @@ export function taskCommands(store: Store): TaskCommands {
 
 type Columns = TaskColumns & Partial<Pick<TaskRow, 'title' | 'description' | 'type' | 'priority'>>;
 
-interface CheckedPatch {
+export interface CheckedPatch {
   readonly columns: Columns;
   readonly status: TaskStatus | null;
   /** JSON texts; null: as it is. */
@@ -77,7 +77,8 @@ interface CheckedPatch {
   readonly set_metadata: string | null;
 }
 
-function checkPatch(patch: TaskPatch): CheckedPatch {
+/** @throws INVALID_INPUT, INPUT_TOO_LARGE */
+export function checkPatch(patch: TaskPatch): CheckedPatch {
   const columns: Columns = checkFields(patch);
   if (patch.title !== undefined) columns.title = input.line(patch.title, 'title', input.LIMITS.title);
   if (patch.description !== undefined) {
@@ -95,7 +96,7 @@ function checkPatch(patch: TaskPatch): CheckedPatch {
   };
 }
 
-async function updateTask(unit: Unit, id: TaskId, patch: TaskPatch, checked: CheckedPatch): Promise<TaskView> {
+export async function updateTask(unit: Unit, id: TaskId, patch: TaskPatch, checked: CheckedPatch): Promise<TaskView> {
   const { columns, status } = checked;
   const { task, parent } =
     status === null ? { task: await lockTask(unit.trx, id), parent: null } : await lockForClosing(unit.trx, id);

@@ -114,6 +114,7 @@ const STRAIGHT = [
   'getSavedFilter',
   'listSavedFilters',
   'removeSavedFilter',
+  'changeTasks',
 ] as const satisfies readonly (keyof Ledger)[];
 type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
 

@@ -2,6 +2,7 @@ import type { SocketAnswer } from '../../schema/desk';
 import { TownError, type ErrorCode } from '../../schema/errors';
 import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from '../ask';
 import type { EventView } from '../../schema/views';
+import { decodeText, TEXT_BYTES_MAX } from '../server/given-text';
 import { parseVerb, type Verb } from '../server/verb';
 
 const FOLLOW_POLL_MS = 500;
@@ -19,7 +20,8 @@ export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void
   }
   if ((verb.localWith ?? []).includes('follow') && parsed.flags['follow'] === true)
     return await follow(socket, verb, argv, parsed.json);
-  const answer = await askService(socket, [...verb.words, ...argv], process.stdout.isTTY === true);
+  const stdin = verb.readsStdin?.(parsed) === true ? await readStdin() : undefined;
+  const answer = await askService(socket, [...verb.words, ...argv], process.stdout.isTTY === true, stdin);
   if (answer.unknown === true) {
     throw new TownError('CONFLICT', 'the running service does not know this command; it is of another version', {
       hint: 'restart the town with: town down, then: town up',
@@ -60,7 +62,33 @@ async function follow(socket: string, verb: Verb, argv: readonly string[], json:
   }
 }
 
-async function askService(socket: string, argv: readonly string[], tty: boolean): Promise<SocketAnswer> {
+/** @throws USAGE at a terminal, INPUT_TOO_LARGE, INVALID_INPUT when it is no text */
+async function readStdin(): Promise<string> {
+  if (process.stdin.isTTY) {
+    throw new TownError('USAGE', 'nothing is piped into the command', {
+      hint: 'name a file, or pipe one in: town batch < changes.txt',
+    });
+  }
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > TEXT_BYTES_MAX) {
+      throw new TownError('INPUT_TOO_LARGE', `what is piped in is larger than ${TEXT_BYTES_MAX} bytes`, {
+        hint: 'send it in several parts',
+      });
+    }
+    chunks.push(chunk);
+  }
+  return decodeText(Buffer.concat(chunks), 'what is piped in');
+}
+
+async function askService(
+  socket: string,
+  argv: readonly string[],
+  tty: boolean,
+  stdin?: string,
+): Promise<SocketAnswer> {
   const token = process.env['TOWN_TOKEN'];
   const request: KeyedRequest = {
     v: 1,
@@ -70,6 +98,7 @@ async function askService(socket: string, argv: readonly string[], tty: boolean)
     tty,
     user: process.env['USER'] ?? process.env['LOGNAME'] ?? '',
     ...(token === undefined || token === '' ? {} : { token }),
+    ...(stdin === undefined ? {} : { stdin }),
   };
   try {
     return await ask(socket, request, 0);

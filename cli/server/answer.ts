@@ -26,6 +26,10 @@ export async function answerRequest(
     if (!local && (verb.localWith ?? []).some((flag) => parsed.flags[flag] === true)) {
       return { id, code: 2, stdout: '', stderr: '', unknown: true };
     }
+    // Only the full command set reads what is piped into it, and asks again with that.
+    if (verb.readsStdin?.(parsed) === true && request.stdin === undefined) {
+      return { id, code: 2, stdout: '', stderr: '', unknown: true };
+    }
     const caller = await identify(town, request, parsed.key ?? request.key);
     const answer = await verb.run(town, { ...parsed, caller });
     const stdout = parsed.json
@@ -42,8 +46,9 @@ export async function answerRequest(
 /** Who asks. An agent is known by its token, and only by that. */
 async function identify(town: TownClient, request: SocketRequest, key: string | undefined): Promise<Caller> {
   const keyPart = key === undefined ? {} : { key };
+  const stdin = request.stdin ?? null;
   if (request.token === undefined) {
-    return { ask: { actor: personOf(request.user), ...keyPart }, session: null, cwd: request.cwd };
+    return { ask: { actor: personOf(request.user), ...keyPart }, session: null, cwd: request.cwd, stdin };
   }
   if (town.desk === null) {
     throw new TownError('UNAVAILABLE', 'no agent host runs here, so the session cannot be recognised', {
@@ -51,7 +56,7 @@ async function identify(town: TownClient, request: SocketRequest, key: string | 
     });
   }
   const session = await town.desk.authenticate(request.token);
-  return { ask: { ...askOfSession(session), ...keyPart }, session, cwd: request.cwd };
+  return { ask: { ...askOfSession(session), ...keyPart }, session, cwd: request.cwd, stdin };
 }
 
 export function personOf(user: string): string {

@@ -37,6 +37,7 @@ const RequestSchema = z.strictObject({
   token: z.string().min(1).max(512).optional(),
   user: z.string().max(256),
   key: z.string().min(1).max(150).optional(),
+  stdin: text.optional(),
 });
 
 export async function startSocketServer({ path, handle }: SocketServerOptions): Promise<SocketServer> {

@@ -19,6 +19,8 @@ export interface Verb {
   readonly examples: readonly string[];
   /** Absent: the verb can be asked over the socket. Otherwise it can not with these flags, and the command set does it. */
   readonly localWith?: readonly string[];
+  /** Whether it needs what is piped into the command. */
+  readsStdin?(input: Pick<VerbInput, 'args' | 'flags'>): boolean;
   run(town: TownClient, input: VerbInput): Promise<VerbAnswer>;
 }
 
@@ -45,6 +47,8 @@ export interface Caller {
   /** The agent's session; null for a person. */
   readonly session: DeskCaller | null;
   readonly cwd: string;
+  /** What was piped into the command; null unless the verb reads it. */
+  readonly stdin: string | null;
 }
 export interface VerbInput {
   readonly args: Readonly<Record<string, unknown>>;

@@ -1,3 +1,4 @@
+import { bulkVerbs } from './verbs/bulk';
 import { dependencyVerbs } from './verbs/dependencies';
 import { findingVerbs } from './verbs/finding';
 import { formulaVerbs } from './verbs/formulas';
@@ -19,6 +20,7 @@ export const VERBS: readonly Verb[] = [
   ...graphVerbs,
   ...overviewVerbs,
   ...findingVerbs,
+  ...bulkVerbs,
   ...formulaVerbs,
   ...workVerbs,
   ...townVerbs,

@@ -3,6 +3,7 @@ import type { Outcome, TaskFields, TaskFilter, TaskInput, TaskPatch } from '../.
 import type { TaskDetail } from '../../../schema/views';
 import { facts, printable } from '../print';
 import { defineVerb, type Verb } from '../verb';
+import { changeEach } from './bulk';
 import { given, more, readMetadata } from './shared';
 import { noneOr, tableOfTasks } from './task-conditions';
 import { CURSOR, LIST_FLAGS, readList } from './task-lists';
@@ -134,8 +135,8 @@ export const taskVerbs: readonly Verb[] = [
   }),
   defineVerb({
     words: ['task', 'update'],
-    summary: 'change a task',
-    args: { task: { summary: 'id of the task', required: true } },
+    summary: 'change tasks, all or none',
+    args: { tasks: { summary: 'ids of the tasks', required: true, many: true } },
     flags: {
       title: { kind: 'text', summary: 'new title' },
       description: { kind: 'text', summary: 'new description' },
@@ -150,7 +151,10 @@ export const taskVerbs: readonly Verb[] = [
       'remove-label': { kind: 'list', summary: 'label to take away; may be repeated' },
       note: { kind: 'text', summary: 'note to add' },
     },
-    examples: ['town task update acme-k3f9a --priority 0 --note "customers wait for it"'],
+    examples: [
+      'town task update acme-k3f9a --priority 0 --note "customers wait for it"',
+      'town task update acme-k3f9a acme-m20ab --add-label release',
+    ],
     async run(town, { args, flags, caller }) {
       const patch: TaskPatch = {
         ...given({
@@ -167,26 +171,34 @@ export const taskVerbs: readonly Verb[] = [
         ...(flags['add-label'].length === 0 ? {} : { add_labels: flags['add-label'] }),
         ...(flags['remove-label'].length === 0 ? {} : { remove_labels: flags['remove-label'] }),
       };
-      const task = await town.updateTask(caller.ask, parseTaskId(args.task), patch);
+      if (args.tasks.length > 1) {
+        return changeEach(town, caller, args.tasks, 'updated', (id) => ({ op: 'update', id, patch }));
+      }
+      const task = await town.updateTask(caller.ask, parseTaskId(args.tasks[0] ?? ''), patch);
       return { data: task, text: () => `${task.id} updated\n` };
     },
   }),
   defineVerb({
     words: ['task', 'close'],
-    summary: 'close a task',
-    args: { task: { summary: 'id of the task', required: true } },
+    summary: 'close tasks, all or none',
+    args: { tasks: { summary: 'ids of the tasks', required: true, many: true } },
     flags: {
       outcome: { kind: 'text', choices: OUTCOMES, summary: 'how it ended; done when absent' },
       reason: { kind: 'text', summary: 'why' },
       force: { kind: 'switch', summary: 'close it although it is blocked, or parts of it are open' },
     },
-    examples: ['town task close acme-k3f9a --reason "fixed by hand"'],
+    examples: ['town task close acme-k3f9a --reason "fixed by hand"', 'town task close acme-k3f9a acme-m20ab'],
     async run(town, { args, flags, caller }) {
-      const task = await town.closeTask(caller.ask, parseTaskId(args.task), {
+      const close = {
         outcome: (flags.outcome ?? 'done') as Outcome, // one of the choices
         ...given({ reason: flags.reason }),
         ...(flags.force ? { force: true } : {}),
-      });
+      };
+      if (args.tasks.length > 1) {
+        const what = `closed as ${close.outcome}`;
+        return changeEach(town, caller, args.tasks, what, (id) => ({ op: 'close', id, ...close }));
+      }
+      const task = await town.closeTask(caller.ask, parseTaskId(args.tasks[0] ?? ''), close);
       return { data: task, text: () => `${task.id} closed as ${task.outcome ?? 'done'}\n` };
     },
   }),
