@@ -7,6 +7,7 @@ import type { Direction, GraphView, TreeView } from './task/graph';
 import type { HistoryView } from './task/history';
 import type { DuplicatesView, StaleTaskView, TaskStatsView } from './task/overview';
 import type { WhyView } from './task/why';
+import type { TaskPlan } from './task/plan';
 import type {
   AgentView,
   BlockedTaskView,
@@ -483,6 +484,16 @@ export interface Ledger {
   listSavedFilters(page?: { limit?: number; cursor?: string }): Promise<Page<SavedFilterView>>;
   /** One that is not there: nothing happens. */
   removeSavedFilter(ask: Ask, name: string): Promise<void>;
+  /**
+   * Makes all tasks and edges of a plan in one transaction, or none; `defaults` are for tasks that say nothing of it, the parent for those
+   * that are part of nothing in the plan. Answers the id of each key.
+   * @throws INVALID_INPUT, DEPENDENCY_CYCLE before anything is written; NOT_FOUND for tasks and agents that it names
+   */
+  createPlan(
+    ask: Ask,
+    plan: TaskPlan,
+    defaults: { rig_id?: RigId | null; parent_id?: TaskId | null },
+  ): Promise<{ ids: Record<string, TaskId>; tasks: TaskView[] }>;
   /**
    * All in one transaction, in their order, each with the guards and events of the command of its own; or none, with the refusal of
    * the first that is refused (`details.line`, `details.operation`). Answers the tasks as they are at the end, by id.

@@ -20,6 +20,7 @@ import { leaseCommands } from './leases';
 import { moleculeReads } from './molecules';
 import { outboxCommands } from './outbox';
 import { overviewReads } from './overview';
+import { planCommands } from './plans';
 import { progressCommands } from './progress';
 import { readyReads } from './ready';
 import { receiptCommands } from './receipts';
@@ -73,6 +74,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...graphReads(store),
     ...findingCommands(store),
     ...bulkCommands(store),
+    ...planCommands(store),
   };
   return withTownErrors(ledger);
 }

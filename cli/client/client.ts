@@ -115,6 +115,7 @@ const STRAIGHT = [
   'listSavedFilters',
   'removeSavedFilter',
   'changeTasks',
+  'createPlan',
 ] as const satisfies readonly (keyof Ledger)[];
 type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
 

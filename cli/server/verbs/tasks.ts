@@ -1,9 +1,11 @@
+import { TownError } from '../../../schema/errors';
 import { parseTaskId } from '../../../schema/ids';
 import type { Outcome, TaskFields, TaskFilter, TaskInput, TaskPatch } from '../../../schema/ledger';
 import type { TaskDetail } from '../../../schema/views';
 import { facts, printable } from '../print';
 import { defineVerb, type Verb } from '../verb';
 import { changeEach } from './bulk';
+import { createFromFile } from './plans';
 import { given, more, readMetadata } from './shared';
 import { noneOr, tableOfTasks } from './task-conditions';
 import { CURSOR, LIST_FLAGS, readList } from './task-lists';
@@ -59,9 +61,11 @@ function readFields(flags: FieldValues): TaskFields {
 export const taskVerbs: readonly Verb[] = [
   defineVerb({
     words: ['task', 'create'],
-    summary: 'make a task',
-    args: { title: { summary: 'what is to be done, in one line', required: true } },
+    summary: 'make a task, or all tasks of a file',
+    args: { title: { summary: 'what is to be done, in one line; not with --from' } },
     flags: {
+      from: { kind: 'text', summary: 'Markdown or JSON file with tasks; - for what is piped in' },
+      'dry-run': { kind: 'switch', summary: 'with --from: check the file and show what it makes' },
       description: { kind: 'text', summary: 'all that is needed to do it' },
       rig: { kind: 'text', summary: 'rig it belongs to' },
       type: { kind: 'text', summary: 'task, bug, feature, …' },
@@ -78,10 +82,13 @@ export const taskVerbs: readonly Verb[] = [
     examples: [
       'town task create "Reject empty names" --rig acme --priority 1',
       'town task create "Write the report" --needs acme-k3f9a',
+      'town task create --from plan.md --rig acme',
     ],
+    readsStdin: ({ flags }) => flags['from'] === '-',
     async run(town, { args, flags, caller }) {
+      if (flags.from !== undefined) return createFromFile(town, caller, flags.from, { ...flags, title: args.title });
       const task: TaskInput = {
-        title: args.title,
+        title: args.title ?? missingTitle(),
         ...given({
           description: flags.description,
           type: flags.type,
@@ -203,6 +210,12 @@ export const taskVerbs: readonly Verb[] = [
     },
   }),
 ];
+
+function missingTitle(): never {
+  throw new TownError('USAGE', '<title> is missing', {
+    hint: 'town task create <title>, or: town task create --from <file>',
+  });
+}
 
 function describeTask(task: TaskDetail): string {
   const linked = (title: string, edges: TaskDetail['dependencies']) =>
