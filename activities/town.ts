@@ -132,7 +132,11 @@ export function createTownActivities(deps: TownDeps): TownActivities {
           molecule_id,
           `molecule ${molecule_id} has ended`,
         );
-        if (root_task_id === null) return;
+        if (root_task_id === null) {
+          const ended = outcome === 'refused' ? 'cancelled' : outcome;
+          await ledger.endWispMolecule({ actor }, molecule_id, { outcome: ended, reason });
+          return;
+        }
         const task = await ledger.getTask(root_task_id);
         if (task.molecule_id !== molecule_id || task.status === 'closed') return;
         if (outcome === 'refused') await ledger.unassignTask({ actor, key: `${actor}:refused` }, root_task_id, reason);

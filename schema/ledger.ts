@@ -20,11 +20,13 @@ import type {
   MoleculeView,
   Page,
   RigView,
+  RunDigestView,
   SavedFilterView,
   SessionView,
   StepBrief,
   TaskDetail,
   TaskView,
+  WispView,
 } from './views';
 
 export type { DependencyType } from './task/dependency';
@@ -222,6 +224,34 @@ export interface PourRequest {
   convoy_id?: ConvoyId;
   /** null: poured but not slung. */ target: SlingTarget | null;
   decision_id: string | null;
+  /** A short-lived molecule: without root task, and without a trace in the trail. It needs a target. */ wisp?: boolean;
+  /** Of the wisp: decides how long it lives. */ wisp_type?: string | null;
+  /** Of the wisp, instead of what its type says. */ ttl_ms?: number | null;
+}
+/** A short-lived task. Absent: as for a task. */
+export interface WispInput extends Pick<
+  TaskInput,
+  | 'title'
+  | 'description'
+  | 'type'
+  | 'priority'
+  | 'rig_id'
+  | 'parent_id'
+  | 'labels'
+  | 'metadata'
+  | 'depends_on'
+  | 'defer_until'
+  | 'acceptance'
+  | 'design'
+  | 'owner'
+  | 'due_at'
+> {
+  /** See `schema/task/wisp.ts`: decides how long it lives. */ wisp_type?: string | null;
+  /** In ms, instead of what its type says. */ ttl_ms?: number | null;
+}
+export interface WispFilter extends Omit<TaskFilter, 'wisps'> {
+  wisp_type?: string;
+  molecule_id?: MoleculeId;
 }
 export interface ConvoyInput {
   name: string;
@@ -425,6 +455,7 @@ export interface Ledger {
     rig_id?: RigId;
     status?: string;
     root_task_id?: TaskId;
+    /** Short-lived ones too. */ wisps?: boolean;
     limit?: number;
     cursor?: string;
   }): Promise<Page<MoleculeView>>;
@@ -502,6 +533,45 @@ export interface Ledger {
     ask: Ask,
     operations: readonly TaskOperation[],
   ): Promise<{ results: OperationResult[]; tasks: TaskView[] }>;
+
+  /** Nothing of a wisp is in tasks, events or audit. */
+  createWisp(ask: Ask, wisp: WispInput): Promise<WispView>;
+  getWisp(id: TaskId): Promise<WispView>;
+  listWisps(filter: WispFilter): Promise<Page<WispView>>;
+  /** Closing again with the same outcome answers the same. */
+  closeWisp(ask: Ask, id: TaskId, close: { outcome: Outcome; reason?: string }): Promise<WispView>;
+  /**
+   * Makes a wisp and its parts durable tasks with the same facts, labels and times. Its id loses the word `wisp`; answers all ids, old to
+   * new. WRONG_STATE while its molecule runs.
+   */
+  promoteWisp(ask: Ask, id: TaskId): Promise<{ task: TaskView; ids: Record<TaskId, TaskId> }>;
+  /** Writes one digest of wisps and their parts, and deletes them. */
+  squashWisps(ask: Ask, ids: readonly TaskId[], digest: { title?: string; summary?: string }): Promise<RunDigestView>;
+  /** Deletes wisps and their parts without a trace; those that are not there are passed over. */
+  burnWisps(ask: Ask, ids: readonly TaskId[]): Promise<{ burned: TaskId[] }>;
+  /** Deletes what has outlived its time, but not what a molecule still works on. Part of `sweep`; running it again changes nothing. */
+  purgeWisps(): Promise<number>;
+  /** The last word of a short-lived molecule; for one that is not there nothing happens. */
+  endWispMolecule(
+    ask: Ask,
+    id: MoleculeId,
+    end: { outcome: 'done' | 'failed' | 'cancelled'; reason: string },
+  ): Promise<void>;
+  /**
+   * Writes the digest of a molecule that is over, once: again answers the first. A short-lived one is deleted with it. NOT_FOUND,
+   * WRONG_STATE while it runs.
+   */
+  squashMolecule(ask: Ask, id: MoleculeId, digest: { summary?: string }): Promise<RunDigestView>;
+  /** Deletes a short-lived molecule that is over, without a trace. WRONG_STATE while it runs, and for one with a root task. */
+  burnMolecule(ask: Ask, id: MoleculeId): Promise<{ burned: string[] }>;
+  getRunDigest(id: string): Promise<RunDigestView>;
+  /** Newest first. */
+  listRunDigests(filter: {
+    rig_id?: RigId;
+    molecule_id?: MoleculeId;
+    limit?: number;
+    cursor?: string;
+  }): Promise<Page<RunDigestView>>;
 }
 
 export interface StaleFilter extends TaskConditions {

@@ -45,6 +45,27 @@ export interface WispView extends TaskView {
   /** When it goes away by itself. */
   expires_at: string;
 }
+/** What is left of a run, or of wisps, that were squashed. */
+export interface RunDigestView {
+  id: string;
+  molecule_id: string | null;
+  /** The task or wisp it was about. */
+  root_id: string | null;
+  rig_id: string | null;
+  formula: string | null;
+  title: string;
+  summary: string;
+  outcome: string | null;
+  steps_total: number;
+  steps_closed: number;
+  /** Ids of the wisps that went into it. */
+  squashed: string[];
+  content: JsonObject;
+  started_at: string | null;
+  ended_at: string | null;
+  created_by: string;
+  created_at: string;
+}
 /** A task that a search found. */
 export interface FoundTaskView extends TaskView {
   /** Higher is better; only to be compared within one search. */

@@ -73,11 +73,11 @@ interface BriefRow {
   sessions: number;
 }
 
-/** Recipe and rig come from the sling's event as long as the molecule is not projected. */
+/** Recipe and rig come from the sling's event, or from the wisp, as long as the molecule is not projected. */
 async function selectBrief(store: Store, molecule_id: MoleculeId, step: string): Promise<BriefRow | undefined> {
   const { rows } = await sql<BriefRow>`
-    select coalesce(m.recipe_digest, e.payload->>'recipe_digest') as recipe_digest,
-      coalesce(m.rig_id, e.payload->>'rig_id') as rig_id,
+    select coalesce(m.recipe_digest, e.payload->>'recipe_digest', w.metadata->>'recipe_digest') as recipe_digest,
+      coalesce(m.rig_id, e.payload->>'rig_id', w.rig_id) as rig_id,
       t.id as task_id, t.title as task_title, t.description as task_description,
       greatest(coalesce(m.steps_closed, 0),
         (select count(*) from step_receipts r where r.molecule_id = ${molecule_id}))::int as steps_closed,
@@ -87,10 +87,11 @@ async function selectBrief(store: Store, molecule_id: MoleculeId, step: string):
     left join molecules m on m.id = ${molecule_id}
     left join lateral (select task_id, payload from events
       where molecule_id = ${molecule_id} and type = 'task_slung' order by id desc limit 1) e on true
+    left join wisps w on w.molecule_id = ${molecule_id}
     left join tasks t on t.id = coalesce(m.root_task_id, e.task_id)
     left join steps s on s.molecule_id = ${molecule_id} and s.step = ${step}
     left join agents a on a.id = coalesce(s.agent_id, m.agent_id, t.assigned_agent_id)
-    where m.id is not null or e.payload is not null`.execute(store.db);
+    where m.id is not null or e.payload is not null or w.id is not null`.execute(store.db);
   return rows[0];
 }
 

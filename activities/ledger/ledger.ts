@@ -29,8 +29,10 @@ import { remarkCommands } from './remarks';
 import { retentionCommands } from './retention';
 import { rigCommands } from './rigs';
 import { sessionCommands } from './sessions';
+import { runDigestCommands } from './run-digests';
 import { taskCommands } from './tasks';
 import { whyReads } from './why';
+import { wispCommands } from './wisps';
 import { workCommands } from './work';
 
 export interface LedgerOptions {
@@ -75,6 +77,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...findingCommands(store),
     ...bulkCommands(store),
     ...planCommands(store),
+    ...wispCommands(store),
+    ...runDigestCommands(store),
   };
   return withTownErrors(ledger);
 }

@@ -27,6 +27,8 @@ export function moleculeReads(store: Store): Pick<Ledger, 'getMolecule' | 'listM
       if (filter.rig_id !== undefined) conditions.push(sql`rig_id = ${filter.rig_id}`);
       if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
       if (filter.root_task_id !== undefined) conditions.push(sql`root_task_id = ${filter.root_task_id}`);
+      // A molecule without a root task is a short-lived one.
+      if (filter.wisps !== true) conditions.push(sql`root_task_id is not null`);
       if (filter.cursor !== undefined) {
         const after = input.decodeCursor(filter.cursor);
         conditions.push(sql`(updated_at, id) < (${after.at}, ${after.id})`);

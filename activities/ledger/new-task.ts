@@ -87,13 +87,22 @@ export function checkTask(task: TaskInput): NewTask {
 }
 
 /** `nth` tells the tasks of one command apart: the same idempotency key and place give the same id. */
-export async function insertTask(unit: Unit, task: NewTask, nth: number): Promise<TaskView> {
+export function digestOfNew(unit: Unit, task: Pick<NewTask, 'title' | 'description'>, nth: number): string {
   const { key, actor } = unit.ask;
-  const digest = sha256Hex(
+  return sha256Hex(
     key === undefined
       ? [task.title, task.description, actor, Date.now(), randomBytes(8).toString('hex')].join('\n')
       : `${key}\n${nth}`,
   );
+}
+
+/** The id is cut from the digest. */
+export async function insertTask(
+  unit: Unit,
+  task: NewTask,
+  nth: number,
+  digest = digestOfNew(unit, task, nth),
+): Promise<TaskView> {
   const row =
     task.parent_id === null
       ? await insertRoot(unit, task, digest)

@@ -22,12 +22,16 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
       text(input.note, 'note', LIMITS.noteBytes);
       const output = input.output === null ? null : json(input.output, 'output');
       return command(store, ask, 'writeReceipt', input, async (unit) => {
-        const { rows } = await sql<Row>`
+        const { rows } = await sql<Row & { is_wisp: boolean }>`
           insert into step_receipts (molecule_id, step, round, agent_id, session_id, incarnation, attempt, outcome, note, commit_id, output)
           values (${input.molecule_id}, ${input.step}, ${round}, ${session.agent}, ${input.session_id}, ${session.incarnation}, ${input.attempt},
             ${input.outcome}, ${input.note}, ${input.commit_id}, ${output}::jsonb)
-          on conflict (molecule_id, step, round) do nothing returning *`.execute(unit.trx);
+          on conflict (molecule_id, step, round) do nothing
+          returning *, exists (select 1 from wisps where molecule_id = ${input.molecule_id}) as is_wisp`.execute(
+          unit.trx,
+        );
         const written = rows[0];
+        if (written?.is_wisp === true) return { receipt: receiptOf(written), fresh: true };
         if (written !== undefined) {
           record(
             unit,

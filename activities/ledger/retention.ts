@@ -2,6 +2,7 @@ import { sql, type RawBuilder } from 'kysely';
 import type { LedgerTables } from '../../schema/db/tables';
 import type { Ledger } from '../../schema/ledger';
 import type { Store } from './command';
+import { purgeWisps } from './wisps';
 
 interface Retention {
   /** null: kept for ever. */
@@ -33,8 +34,7 @@ export const RETENTION: Record<keyof LedgerTables, Retention> = {
   task_notes: forever('nothing: part of the task'),
   labels: forever('nothing: part of the task'),
   task_comments: forever('nothing: part of the task'),
-  // A day beyond its end, so that a purge that is late can still squash it.
-  wisps: { days: 1, since: sql`expires_at`, replacedBy: 'a run digest, where one was asked for' },
+  wisps: forever('the sweep purges them when their own time is over; a run digest, where one was asked for'),
   run_digests: forever('nothing: they are what is left of a run'),
   saved_filters: forever('one row a name'),
   exports: forever('nothing: sync compares with them; one row an export'),
@@ -54,6 +54,7 @@ export function retentionCommands(store: Store): Pick<Ledger, 'sweep'> {
         if (days === null || since === null) continue;
         deleted[table] = await deleteOlder(store, table, since, days);
       }
+      deleted['wisps'] = await purgeWisps(store);
       return deleted;
     },
   };

@@ -123,5 +123,6 @@ export function taskView(row: TaskWithMore): TaskView {
 }
 
 export function noTask(id: TaskId): never {
-  throw new TownError('NOT_FOUND', `there is no task ${id}`, { hint: 'see: town task list' });
+  const hint = id.includes('-wisp-') ? `a wisp is no task; see: town wisp show ${id}` : 'see: town task list';
+  throw new TownError('NOT_FOUND', `there is no task ${id}`, { hint });
 }

@@ -1,8 +1,9 @@
 import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
-import { runId, type MoleculeId, type TaskId } from '../../schema/ids';
+import type { Recipe } from '../../schema/formula/recipe';
+import { runId, type MoleculeId, type RigId, type TaskId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
-import type { Ledger, SlingRequest } from '../../schema/ledger';
+import type { Ask, Ledger, PourRequest, SlingRequest, SlingTarget } from '../../schema/ledger';
 import type { MoleculeInput } from '../../schema/runs';
 import { statusAt } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
@@ -18,6 +19,7 @@ import { readyOf, STILL_READY } from './ready';
 import { keepRecipe } from './recipes';
 import { findRig } from './rigs';
 import { lockTask, viewTask, type TaskRow } from './task-rows';
+import { checkWisp, insertWispMolecule } from './wisps';
 
 /** Ready tasks that are read beyond those wanted, since others claim at the same time. */
 const CLAIM_SPARE = 50;
@@ -29,6 +31,7 @@ export function workCommands(store: Store): WorkCommands {
   return {
     pour(ask, request) {
       const { recipe, rig_id, target, decision_id } = request;
+      if (request.wisp === true) return pourWisp(store, ask, request);
       const root = checkTask({
         title: request.title ?? recipe.title,
         description: recipe.description,
@@ -134,30 +137,83 @@ async function sling(unit: Unit, request: SlingRequest): Promise<{ task: TaskVie
       decision_id: request.decision_id,
     },
   });
+  startMolecule(unit, { ...request, id: molecule_id, root_task_id: task.id, rig_id, priority: task.priority });
+  return { task: slung, molecule_id };
+}
+
+interface MoleculeWork {
+  readonly id: MoleculeId;
+  /** Null: a short-lived molecule. */
+  readonly root_task_id: TaskId | null;
+  readonly rig_id: RigId;
+  readonly priority: number;
+  readonly recipe: Recipe;
+  readonly target: SlingTarget;
+  readonly decision_id: string;
+}
+
+/** The message that starts the run. */
+function startMolecule(unit: Unit, work: MoleculeWork): void {
   const start: MoleculeInput = {
     version: 1,
-    id: molecule_id,
+    id: work.id,
     epoch: 1,
-    root_task_id: task.id,
-    rig_id,
-    formula: recipe.formula,
-    recipe_digest: recipe.digest,
-    priority: task.priority,
-    steps: recipe.steps.map(leanStep),
-    ...leanGroups(recipe),
-    target,
-    decision_id: request.decision_id,
+    root_task_id: work.root_task_id,
+    rig_id: work.rig_id,
+    formula: work.recipe.formula,
+    recipe_digest: work.recipe.digest,
+    priority: work.priority,
+    steps: work.recipe.steps.map(leanStep),
+    ...leanGroups(work.recipe),
+    target: work.target,
+    decision_id: work.decision_id,
     timings: unit.store.timings,
     namespace: unit.store.namespace,
     n: 0, // the outbox writes its number here
   };
   // Plain JSON; interfaces only lack the index signature.
-  tell(unit, runId.molecule(molecule_id), {
+  tell(unit, runId.molecule(work.id), {
     kind: 'start',
     workflow: 'molecule',
     input: start as unknown as JsonObject,
   });
-  return { task: slung, molecule_id };
+}
+
+/** A row of `wisps` and the message that starts its molecule; no task, and no event. */
+function pourWisp(store: Store, ask: Ask, request: PourRequest): Promise<{ task: TaskView; molecule_id: MoleculeId }> {
+  const { recipe, rig_id, target, decision_id } = request;
+  if (target === null || decision_id === null) {
+    throw new TownError('INVALID_INPUT', 'a short-lived molecule is given to somebody at once', {
+      hint: 'name an agent or a rig with --on',
+    });
+  }
+  const wisp = checkWisp({
+    title: request.title ?? recipe.title,
+    description: recipe.description,
+    type: 'molecule',
+    rig_id,
+    metadata: { formula: recipe.formula, recipe_digest: recipe.digest },
+    wisp_type: request.wisp_type ?? null,
+    ttl_ms: request.ttl_ms ?? null,
+    ...(request.priority === undefined ? {} : { priority: request.priority }),
+  });
+  const { decision_id: _, ...wish } = request;
+  return command(store, ask, 'pour', wish, async (unit) => {
+    await keepRecipe(store, unit.trx, recipe);
+    if (target.kind === 'agent') await expectActive(unit.trx, target.id);
+    else await findRig(unit.trx, target.id);
+    const { task, molecule_id } = await insertWispMolecule(unit, wisp, target.kind === 'agent' ? target.id : null);
+    startMolecule(unit, {
+      id: molecule_id,
+      root_task_id: null,
+      rig_id,
+      priority: task.priority,
+      recipe,
+      target,
+      decision_id,
+    });
+    return { task, molecule_id };
+  });
 }
 
 /** Open; or in progress when it is taken over, or when the target itself has claimed it. */

@@ -11,6 +11,11 @@ export async function project(db: Kysely<Database>, batch: ProjectionBatch): Pro
   const told = sql`select pg_notify('town_projection', ${subjectOf(rows)}), pg_notify('town_events', '')`;
   // A molecule publishes with every step: one statement is one transaction and one round trip.
   if (rows.kind === 'molecule') {
+    // Nothing of a short-lived molecule, which has no root task, goes into the trail.
+    if (rows.molecule.root_task_id === null) {
+      await sql`with ${moleculeRows(epoch, rows)} ${told}`.execute(db);
+      return;
+    }
     await sql`with written_events as (${eventsOf(batch)}), ${moleculeRows(epoch, rows)} ${told}`.execute(db);
     return;
   }

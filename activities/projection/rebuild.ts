@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import { sql, type Kysely } from 'kysely';
 import { applyEvent as applyAgent, type AgentEvent, hookRow } from '../../schema/agent/agent';
 import { canonicalJson } from '../../schema/canonical';
 import type { Database } from '../../schema/db/tables';
@@ -32,7 +32,12 @@ interface StoredEvent {
 export async function rebuildProjection(db: Kysely<Database>): Promise<RebuildReport> {
   return db.transaction().execute(async (trx) => {
     const before = await snapshot(trx);
-    for (const table of ['steps', 'molecules', 'hook_items', 'hooks', 'dispatch_queue', 'dispatchers'] as const)
+    // Short-lived molecules have no events to be made from again: their rows stay.
+    await sql`delete from steps where molecule_id in (select id from molecules where root_task_id is not null)`.execute(
+      trx,
+    );
+    await sql`delete from molecules where root_task_id is not null`.execute(trx);
+    for (const table of ['hook_items', 'hooks', 'dispatch_queue', 'dispatchers'] as const)
       await trx.deleteFrom(table).execute();
     const runs = await trx
       .selectFrom('events')

@@ -116,6 +116,18 @@ const STRAIGHT = [
   'removeSavedFilter',
   'changeTasks',
   'createPlan',
+  'createWisp',
+  'getWisp',
+  'listWisps',
+  'closeWisp',
+  'promoteWisp',
+  'squashWisps',
+  'burnWisps',
+  'purgeWisps',
+  'squashMolecule',
+  'burnMolecule',
+  'getRunDigest',
+  'listRunDigests',
 ] as const satisfies readonly (keyof Ledger)[];
 type Straight = Pick<Ledger, (typeof STRAIGHT)[number]>;
 
@@ -139,6 +151,8 @@ export interface PourWish {
   readonly title: string | undefined;
   readonly priority: number | undefined;
   readonly target: SlingTarget | null;
+  /** A short-lived molecule, of this type and for so long; it needs a target. */
+  readonly wisp?: { readonly type: string | null; readonly ttl_ms: number | null };
 }
 export interface Slung {
   readonly task: TaskView;
@@ -266,6 +280,7 @@ export function createTownClient(parts: TownParts): TownClient {
       decision_id: wish.target === null ? null : await decide(ask, named, wish.target, rig),
       ...(wish.title === undefined ? {} : { title: wish.title }),
       ...(wish.priority === undefined ? {} : { priority: wish.priority }),
+      ...(wish.wisp === undefined ? {} : { wisp: true, wisp_type: wish.wisp.type, ttl_ms: wish.wisp.ttl_ms }),
     });
   }
 

@@ -8,6 +8,7 @@ import { readyVerbs } from './verbs/ready';
 import { taskVerbs } from './verbs/tasks';
 import { townVerbs } from './verbs/town';
 import { whyVerbs } from './verbs/why';
+import { wispVerbs } from './verbs/wisps';
 import { workVerbs } from './verbs/work';
 import type { Verb } from './verb';
 
@@ -21,6 +22,7 @@ export const VERBS: readonly Verb[] = [
   ...overviewVerbs,
   ...findingVerbs,
   ...bulkVerbs,
+  ...wispVerbs,
   ...formulaVerbs,
   ...workVerbs,
   ...townVerbs,

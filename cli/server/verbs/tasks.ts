@@ -6,6 +6,7 @@ import { facts, printable } from '../print';
 import { defineVerb, type Verb } from '../verb';
 import { changeEach } from './bulk';
 import { createFromFile } from './plans';
+import { createWisp, WISP_FLAGS } from './wisps';
 import { given, more, readMetadata } from './shared';
 import { noneOr, tableOfTasks } from './task-conditions';
 import { CURSOR, LIST_FLAGS, readList } from './task-lists';
@@ -78,11 +79,13 @@ export const taskVerbs: readonly Verb[] = [
       needs: { kind: 'list', summary: 'task that blocks it; may be repeated' },
       convoy: { kind: 'text', summary: 'convoy it joins' },
       metadata: { kind: 'json', summary: 'further fields as a JSON object' },
+      ...WISP_FLAGS,
     },
     examples: [
       'town task create "Reject empty names" --rig acme --priority 1',
       'town task create "Write the report" --needs acme-k3f9a',
       'town task create --from plan.md --rig acme',
+      'town task create "amber does not answer" --wisp --wisp-type escalation',
     ],
     readsStdin: ({ flags }) => flags['from'] === '-',
     async run(town, { args, flags, caller }) {
@@ -104,6 +107,10 @@ export const taskVerbs: readonly Verb[] = [
         ...(flags.label.length === 0 ? {} : { labels: flags.label }),
         ...(flags.needs.length === 0 ? {} : { depends_on: flags.needs.map(parseTaskId) }),
       };
+      if (flags.wisp) return createWisp(town, caller, task, flags);
+      if (flags['wisp-type'] !== undefined || flags.ttl !== undefined) {
+        throw new TownError('USAGE', '--wisp-type and --ttl are for a short-lived task', { hint: 'add --wisp' });
+      }
       const made = await town.createTask(caller.ask, task);
       return { data: made, text: (tty) => (tty ? `${made.id} made: ${printable(made.title)}\n` : `${made.id}\n`) };
     },
