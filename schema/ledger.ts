@@ -43,7 +43,7 @@ export interface Ask {
 
 export interface RigInput {
   id: RigId;
-  prefix: string;
+  /** Of its task ids; made from its name when absent. See `schema/prefix.ts`. */ prefix?: string;
   path: string;
   default_branch: string;
   workers_max: number;
@@ -324,6 +324,7 @@ export interface OutboxRow {
  * Refusals are TownErrors: NOT_FOUND, WRONG_STATE, CONFLICT, STALE_SESSION, …
  */
 export interface Ledger {
+  /** ALREADY_EXISTS for its name or its prefix, also for a prefix whose ids could be confused with those of another. */
   addRig(ask: Ask, rig: RigInput): Promise<RigView>;
   listRigs(): Promise<RigView[]>;
   getRig(id: RigId): Promise<RigView>;
@@ -503,6 +504,17 @@ export interface Ledger {
 
   // Finding, changing many at once, short-lived tasks, moves between rigs.
 
+  /** By name. */
+  rigPage(page: { limit?: number; cursor?: string }): Promise<Page<RigView>>;
+  /** By address. */
+  agentPage(filter: { rig_id?: RigId; status?: string; limit?: number; cursor?: string }): Promise<Page<AgentView>>;
+  /** Newest first. */
+  sessionPage(filter: {
+    agent_id?: AgentAddress;
+    status?: string;
+    limit?: number;
+    cursor?: string;
+  }): Promise<Page<SessionView>>;
   /** `readyTasks` by pages. */
   readyPage(filter: ReadyFilter): Promise<Page<TaskView>>;
   /** Best first: title, description and design, notes and comments are searched. At most eight words. */
@@ -534,6 +546,11 @@ export interface Ledger {
     operations: readonly TaskOperation[],
   ): Promise<{ results: OperationResult[]; tasks: TaskView[] }>;
 
+  /**
+   * To another rig (null: to the town), with all their parts. Ids stay as they are, and so does all that names them. Answers every task
+   * that belongs there now. WRONG_STATE for work that has begun.
+   */
+  moveTasks(ask: Ask, ids: readonly TaskId[], rig_id: RigId | null): Promise<TaskView[]>;
   /** Nothing of a wisp is in tasks, events or audit. */
   createWisp(ask: Ask, wisp: WispInput): Promise<WispView>;
   getWisp(id: TaskId): Promise<WispView>;

@@ -83,7 +83,7 @@ export function tell(unit: Unit, target: string, message: OutboxMessage): void {
 }
 
 /** Town-wide locks of transactions; the numbers only have to differ. */
-export const LOCK = { edges: 7_301, seal: 7_302, leases: 7_303 } as const;
+export const LOCK = { edges: 7_301, seal: 7_302, leases: 7_303, rigs: 7_310 } as const;
 
 export async function takeLock(trx: Transaction<Database>, lock: keyof typeof LOCK): Promise<void> {
   await sql`select pg_advisory_xact_lock(${LOCK[lock]}::bigint)`.execute(trx);

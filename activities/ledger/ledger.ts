@@ -27,6 +27,7 @@ import { receiptCommands } from './receipts';
 import { recipeCommands } from './recipes';
 import { remarkCommands } from './remarks';
 import { retentionCommands } from './retention';
+import { rigMoveCommands } from './rig-moves';
 import { rigCommands } from './rigs';
 import { sessionCommands } from './sessions';
 import { runDigestCommands } from './run-digests';
@@ -77,6 +78,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...findingCommands(store),
     ...bulkCommands(store),
     ...planCommands(store),
+    ...rigMoveCommands(store),
     ...wispCommands(store),
     ...runDigestCommands(store),
   };

@@ -2,20 +2,20 @@ import { sql, type Kysely, type Selectable } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import { parseName, type RigId } from '../../schema/ids';
-import type { Ledger } from '../../schema/ledger';
+import type { Ledger, RigInput } from '../../schema/ledger';
+import { checkPrefix, prefixOfName } from '../../schema/prefix';
 import type { RigView } from '../../schema/views';
-import { command, record, type Store, type Unit } from './command';
-import { json, line } from './input';
+import { command, record, takeLock, type Store, type Unit } from './command';
+import { decodeKeys, encodeKeys, json, limit, line, pageOf } from './input';
 
 type RigRow = Selectable<Database['rigs']>;
 /** The prefix of tasks that belong to no rig. */
 export const TOWN_PREFIX = 'hq';
 
-export function rigCommands(store: Store): Pick<Ledger, 'addRig' | 'listRigs' | 'getRig'> {
+export function rigCommands(store: Store): Pick<Ledger, 'addRig' | 'listRigs' | 'rigPage' | 'getRig'> {
   return {
     addRig(ask, rig) {
       parseName(rig.id, 'rig');
-      parseName(rig.prefix, 'prefix');
       line(rig.path, 'path', 4_096);
       line(rig.default_branch, 'default branch', 200);
       if (!Number.isInteger(rig.workers_max) || rig.workers_max < 0 || rig.workers_max > 10_000) {
@@ -23,18 +23,23 @@ export function rigCommands(store: Store): Pick<Ledger, 'addRig' | 'listRigs' | 
       }
       const runtime = json({ ...rig.runtime }, 'runtime');
       return command(store, ask, 'addRig', rig, async (unit) => {
+        // One after the other: which prefixes are free depends on all rigs.
+        await takeLock(unit.trx, 'rigs');
+        const known = await sql<{ id: string; prefix: string }>`select id, prefix from rigs`.execute(unit.trx);
+        if (known.rows.some((each) => each.id === rig.id)) {
+          throw new TownError('ALREADY_EXISTS', `a rig ${rig.id} exists`, { hint: 'see: town rig list' });
+        }
+        const prefix = choosePrefix(
+          rig,
+          known.rows.map((each) => each.prefix),
+        );
         const { rows } = await sql<RigRow>`
           insert into rigs (id, prefix, path, default_branch, workers_max, runtime, default_formula)
-          select ${rig.id}, ${rig.prefix}, ${rig.path}, ${rig.default_branch}, ${rig.workers_max}, ${runtime}::jsonb,
-            ${rig.default_formula ?? null}
-          where ${rig.prefix} <> ${TOWN_PREFIX}
-          on conflict do nothing returning *`.execute(unit.trx);
+          values (${rig.id}, ${prefix}, ${rig.path}, ${rig.default_branch}, ${rig.workers_max}, ${runtime}::jsonb,
+            ${rig.default_formula ?? null})
+          returning *`.execute(unit.trx);
         const added = rows[0];
-        if (added === undefined) {
-          throw new TownError('ALREADY_EXISTS', `a rig ${rig.id} exists, or the prefix ${rig.prefix} is taken`, {
-            hint: 'see: town rig list',
-          });
-        }
+        if (added === undefined) throw new Error(`the rig ${rig.id} was not written`);
         const view = rigView(added);
         record(unit, 'rig_added', { rig_id: rig.id }, { after: { ...view } });
         return view;
@@ -44,8 +49,25 @@ export function rigCommands(store: Store): Pick<Ledger, 'addRig' | 'listRigs' | 
       const { rows } = await sql<RigRow>`select * from rigs order by id`.execute(store.db);
       return rows.map(rigView);
     },
+    async rigPage(page) {
+      const size = limit(page.limit, 50);
+      const after = page.cursor === undefined ? '' : (decodeKeys(page.cursor, 1)[0] ?? '');
+      const { rows } = await sql<RigRow>`
+        select * from rigs where id collate "C" > ${after} order by id collate "C" limit ${size + 1}`.execute(store.db);
+      return pageOf(rows, size, (row) => encodeKeys([row.id]), rigView);
+    },
     getRig: async (id) => rigView(await findRig(store.db, id)),
   };
+}
+
+/** @throws INVALID_INPUT, ALREADY_EXISTS with one that is free */
+function choosePrefix({ id, prefix }: RigInput, taken: readonly string[]): string {
+  if (prefix !== undefined) return checkPrefix(prefix, id, taken);
+  const made = prefixOfName(id, taken);
+  if (made !== null) return made;
+  throw new TownError('ALREADY_EXISTS', `no prefix that could be made from ${id} is free`, {
+    hint: 'name one with --prefix; those in use: town rig list',
+  });
 }
 
 /** @throws NOT_FOUND */

@@ -6,11 +6,11 @@ import type { SessionView } from '../../schema/views';
 import { lockAgent } from './agents';
 import { command, record, type Store } from './command';
 import { randomId } from './digest';
-import { limit, line } from './input';
+import { decodeCursor, encodeCursor, limit, line, pageOf } from './input';
 
 type SessionCommands = Pick<
   Ledger,
-  'openSession' | 'recordSpawn' | 'endSession' | 'currentSession' | 'sessionByToken' | 'listSessions'
+  'openSession' | 'recordSpawn' | 'endSession' | 'currentSession' | 'sessionByToken' | 'listSessions' | 'sessionPage'
 >;
 type Row = Selectable<Database['sessions']>;
 
@@ -109,6 +109,19 @@ export function sessionCommands(store: Store): SessionCommands {
       return (await selectSessions(store.db, sql.join(conditions, sql` and `), limit(filter.limit, 100))).map(
         sessionView,
       );
+    },
+    async sessionPage(filter) {
+      const size = limit(filter.limit, 50);
+      const conditions: RawBuilder<unknown>[] = [sql`true`];
+      if (filter.agent_id !== undefined) conditions.push(sql`agent_id = ${filter.agent_id}`);
+      if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
+      if (filter.cursor !== undefined) {
+        const after = decodeCursor(filter.cursor);
+        conditions.push(sql`(started_at, id) < (${after.at}, ${after.id})`);
+      }
+      const { rows } = await sql<Row>`select * from sessions where ${sql.join(conditions, sql` and `)}
+        order by started_at desc, id desc limit ${size + 1}`.execute(store.db);
+      return pageOf(rows, size, (row) => encodeCursor({ at: row.started_at, id: row.id }), sessionView);
     },
   };
 }

@@ -33,9 +33,8 @@ export async function rebuildProjection(db: Kysely<Database>): Promise<RebuildRe
   return db.transaction().execute(async (trx) => {
     const before = await snapshot(trx);
     // Short-lived molecules have no events to be made from again: their rows stay.
-    await sql`delete from steps where molecule_id in (select id from molecules where root_task_id is not null)`.execute(
-      trx,
-    );
+    await sql`delete from steps s where not exists (
+      select 1 from molecules m where m.id = s.molecule_id and m.root_task_id is null)`.execute(trx);
     await sql`delete from molecules where root_task_id is not null`.execute(trx);
     for (const table of ['hook_items', 'hooks', 'dispatch_queue', 'dispatchers'] as const)
       await trx.deleteFrom(table).execute();

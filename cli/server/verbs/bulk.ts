@@ -103,6 +103,23 @@ export const bulkVerbs: readonly Verb[] = [
       return { data: changed, text: () => `${changed.id} is ${changed.assigned_agent_id ?? 'nobody'}'s\n` };
     },
   }),
+  defineVerb({
+    words: ['task', 'move'],
+    summary: 'move tasks with their parts to another rig; their ids stay as they are',
+    args: { tasks },
+    flags: { rig: { kind: 'text', summary: 'the rig; none: the town itself' } },
+    examples: ['town task move acme-k3f9a --rig docs', 'town task move acme-k3f9a acme-m20ab --rig none'],
+    async run(town, { args, flags, caller }) {
+      if (flags.rig === undefined) {
+        throw new TownError('USAGE', '--rig says where they go', { hint: 'see: town rig list' });
+      }
+      const moved = await town.moveTasks(caller.ask, args.tasks.map(parseTaskId), noneOr(flags.rig));
+      return {
+        data: moved,
+        text: () => moved.map(({ id, rig_id }) => `${id} belongs to ${rig_id ?? 'the town'}\n`).join(''),
+      };
+    },
+  }),
   ...(
     [
       ['add', 'add_labels', 'give tasks a label'],

@@ -5,6 +5,7 @@ import type { ConvoyView, EventView } from '../../../schema/views';
 import { facts, table } from '../print';
 import { defineVerb, type Verb, type VerbAnswer } from '../verb';
 import { given, more, readRuntime, readVariables } from './shared';
+import { CURSOR } from './task-lists';
 
 /** Rigs, agents, convoys, events, and the checks of the town's own books. */
 
@@ -23,7 +24,7 @@ export const townVerbs: readonly Verb[] = [
       command,
     },
     flags: {
-      prefix: { kind: 'text', summary: "prefix of its task ids; the rig's name when absent" },
+      prefix: { kind: 'text', summary: 'prefix of its task ids; made from its name when absent' },
       branch: { kind: 'text', summary: 'branch that work starts from; the current one when absent' },
       workers: { kind: 'number', min: 1, max: 1000, summary: 'most workers at a time; 3 when absent' },
       formula: { kind: 'text', summary: 'formula for work that names none' },
@@ -34,24 +35,27 @@ export const townVerbs: readonly Verb[] = [
     async run(town, { args, flags, caller }) {
       const rig = await town.addRepository(caller.ask, {
         id: parseName(args.rig, 'the rig'),
-        prefix: parseName(flags.prefix ?? args.rig, 'the prefix'),
+        ...given({ prefix: flags.prefix }),
         path: isAbsolute(args.path) ? resolve(args.path) : resolve(caller.cwd, args.path),
         default_branch: flags.branch ?? null,
         workers_max: flags.workers ?? 3,
         runtime: readRuntime(args.command, flags.env, flags.external) ?? { preset: 'external' },
         default_formula: flags.formula ?? null,
       });
-      return { data: rig, text: () => `${rig.id} added: ${rig.path}, branch ${rig.default_branch}\n` };
+      return {
+        data: rig,
+        text: () => `${rig.id} added: ${rig.path}, branch ${rig.default_branch}, ids ${rig.prefix}-…\n`,
+      };
     },
   }),
   defineVerb({
     words: ['rig', 'list'],
     summary: 'list rigs',
     args: {},
-    flags: {},
+    flags: { limit, cursor: CURSOR },
     examples: ['town rig list'],
-    async run(town) {
-      const rigs = await town.listRigs();
+    async run(town, { flags }) {
+      const { items: rigs, next_cursor } = await town.rigPage(given({ limit: flags.limit, cursor: flags.cursor }));
       const rows = rigs.map((rig) => [
         rig.id,
         rig.prefix,
@@ -63,6 +67,7 @@ export const townVerbs: readonly Verb[] = [
       return {
         data: rigs,
         text: (tty) => table(tty, ['rig', 'prefix', 'workers', 'branch', 'formula', 'path'], rows, 'no rigs'),
+        ...more(next_cursor),
       };
     },
   }),
@@ -95,10 +100,17 @@ export const townVerbs: readonly Verb[] = [
     words: ['agent', 'list'],
     summary: 'list agents and what they work on',
     args: {},
-    flags: { rig: { kind: 'text', summary: 'of this rig' }, status: { kind: 'text', summary: 'with this status' } },
+    flags: {
+      rig: { kind: 'text', summary: 'of this rig' },
+      status: { kind: 'text', summary: 'with this status' },
+      limit,
+      cursor: CURSOR,
+    },
     examples: ['town agent list --rig acme'],
     async run(town, { flags }) {
-      const agents = await town.listAgents(given({ rig_id: flags.rig, status: flags.status }));
+      const { items: agents, next_cursor } = await town.agentPage(
+        given({ rig_id: flags.rig, status: flags.status, limit: flags.limit, cursor: flags.cursor }),
+      );
       const rows = agents.map((each) => [
         each.id,
         each.role,
@@ -110,6 +122,7 @@ export const townVerbs: readonly Verb[] = [
       return {
         data: agents,
         text: (tty) => table(tty, ['agent', 'role', 'status', 'inc', 'last seen', 'works on'], rows, 'no agents'),
+        ...more(next_cursor),
       };
     },
   }),

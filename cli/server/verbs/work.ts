@@ -6,6 +6,7 @@ import { closingCommands, describePrime, describeStep } from '../brief';
 import { facts, table } from '../print';
 import { defineVerb, type Caller, type Verb, type VerbAnswer } from '../verb';
 import { given, meantAgent, more, readMetadata, readVariables } from './shared';
+import { CURSOR } from './task-lists';
 
 /** Getting, doing and closing work. An agent asks the desk of its host; a person asks the ledger. */
 
@@ -236,11 +237,12 @@ export const workVerbs: readonly Verb[] = [
       agent: { kind: 'text', summary: 'of this agent' },
       status: { kind: 'text', summary: 'with this status' },
       limit: { kind: 'number', min: 1, max: 1000, summary: 'at most this many' },
+      cursor: CURSOR,
     },
     examples: ['town session list --agent acme/polecats/amber'],
     async run(town, { flags }) {
-      const sessions = await town.listSessions(
-        given({ agent_id: flags.agent, status: flags.status, limit: flags.limit }),
+      const { items: sessions, next_cursor } = await town.sessionPage(
+        given({ agent_id: flags.agent, status: flags.status, limit: flags.limit, cursor: flags.cursor }),
       );
       const rows = sessions.map((each) => [
         each.id,
@@ -254,7 +256,7 @@ export const workVerbs: readonly Verb[] = [
       return {
         data: sessions,
         text: (tty) => table(tty, ['session', 'agent', 'inc', 'status', 'pid', 'since', 'end'], rows, 'no sessions'),
-        ...more(null),
+        ...more(next_cursor),
       };
     },
   }),
