@@ -11,7 +11,8 @@ export type RigId = string;
 export type Instant = number;
 
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
-const TASK_ID = /^[a-z0-9](?:[a-z0-9-]{0,38})-[a-z0-9]{3,40}(?:\.[0-9]{1,6}){0,6}$/;
+/** Other trackers count: `acme-7` is an id too. */
+const TASK_ID = /^[a-z0-9](?:[a-z0-9-]{0,38})-(?:[a-z0-9]{3,40}|[0-9]{1,2})(?:\.[0-9]{1,6}){0,6}$/;
 
 /** A rig, agent name or prefix: lower-case letters, digits and `-`, 1 to 40 characters. */
 export function parseName(text: string, what: string): string {
@@ -29,8 +30,12 @@ export function parseAgentAddress(text: string): AgentAddress {
   });
 }
 
+export function isTaskId(text: string): boolean {
+  return TASK_ID.test(text);
+}
+
 export function parseTaskId(text: string): TaskId {
-  if (TASK_ID.test(text)) return text;
+  if (isTaskId(text)) return text;
   throw new TownError('INVALID_INPUT', `${quote(text)} is not a task id`, { hint: 'see: town task list' });
 }
 
