@@ -8,6 +8,7 @@ import type { HistoryView } from './task/history';
 import type { DuplicatesView, StaleTaskView, TaskStatsView } from './task/overview';
 import type { WhyView } from './task/why';
 import type { TaskPlan } from './task/plan';
+import type { AsideReason, TaskRecord } from './task/interchange';
 import type {
   AgentView,
   BlockedTaskView,
@@ -589,6 +590,27 @@ export interface Ledger {
     limit?: number;
     cursor?: string;
   }): Promise<Page<RunDigestView>>;
+
+  // Import and export; docs/exchange.md.
+  /**
+   * Writes the tasks of one rig, of no rig (null), or all (absent) as lines of JSON by id, all as they were at one moment. `write` gets
+   * whole lines, some hundred at a time.
+   */
+  exportTasks(
+    filter: { rig_id?: RigId | null },
+    write: (lines: string) => Promise<void> | void,
+  ): Promise<{ tasks: number; edges: number }>;
+  /**
+   * All or nothing, in one transaction; the same again changes nothing. People only.
+   * @throws INVALID_INPUT and DEPENDENCY_CYCLE with every line that is wrong
+   */
+  importTasks(ask: Ask, batch: ImportBatch): Promise<ImportReport>;
+  /** Notes that a copy was written. */
+  recordExport(ask: Ask, copy: ExportedCopy): Promise<void>;
+  /** Whether this content was exported or imported here before. */
+  isKnownCopy(digest: string): Promise<boolean>;
+  /** Where the newest import of this source ended; null: there was none. */
+  importCursor(source_system: string, source: string): Promise<string | null>;
 }
 
 export interface StaleFilter extends TaskConditions {
@@ -617,4 +639,53 @@ export interface LeanStep {
   readonly priority: number | null;
   readonly gate: GateSpec | null;
   readonly flow?: StepFlow;
+}
+
+/** What an import is asked to write. */
+export interface ImportBatch {
+  readonly source_system: string;
+  /** File, folder or repository; in the trail, and in errors. */
+  readonly source: string;
+  /** sha256 hex of the content; null when it is no file. */
+  readonly digest: string | null;
+  readonly records: readonly TaskRecord[];
+  /**
+   * `copy`: the source is another ledger, and a record that is newer than ours replaces it. `mirror`: the source knows part of a task
+   * (title, description, labels, comments, and that it is over); the rest is ours.
+   */
+  readonly mode: 'copy' | 'mirror';
+  /** Edges of circles and external references that are taken: kept aside and reported, instead of a refusal. */
+  readonly lenient: boolean;
+  /** Where new tasks belong; absent: where the record says, else the rig that has the prefix of the id. */
+  readonly rig_id?: RigId;
+  /** Where the next import of the source can go on. */
+  readonly cursor: string | null;
+  /** Reports what would happen, and changes nothing. */
+  readonly dry_run: boolean;
+}
+export interface ImportReport {
+  readonly created: number;
+  readonly updated: number;
+  readonly unchanged: number;
+  /** Edges written, new or changed. */
+  readonly edges: number;
+  /** Edges kept aside now; at most 1,000 are listed. */
+  readonly aside: readonly { task_id: TaskId; depends_on_id: TaskId; type: string; reason: AsideReason }[];
+  readonly aside_total: number;
+  /** Edges that had been kept aside, and are edges now. */
+  readonly resolved: number;
+  /** Tasks whose molecule runs: their progress stayed as it is here. At most 1,000. */
+  readonly kept_progress: readonly TaskId[];
+  readonly warnings: readonly string[];
+  readonly dry_run: boolean;
+}
+export interface ExportedCopy {
+  readonly rig_id: RigId | null;
+  readonly path: string;
+  /** sha256 hex of the lines. */
+  readonly digest: string;
+  readonly tasks: number;
+  readonly edges: number;
+  /** Public key; null: not signed. */
+  readonly signed_by: string | null;
 }

@@ -10,12 +10,14 @@ import { convoyCommands } from './convoys';
 import { decisionCommands } from './decisions';
 import { dependencyCommands } from './dependencies';
 import { eventReads } from './events';
+import { exportCommands } from './export';
 import { toTownError } from './failures';
 import { gateCommands } from './gates';
 import { graphReads } from './graph';
 import { historyReads } from './history';
 import { findingCommands } from './finding';
 import { hookReads } from './hooks';
+import { importCommands } from './import';
 import { leaseCommands } from './leases';
 import { moleculeReads } from './molecules';
 import { outboxCommands } from './outbox';
@@ -81,6 +83,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     ...rigMoveCommands(store),
     ...wispCommands(store),
     ...runDigestCommands(store),
+    ...exportCommands(store),
+    ...importCommands(store),
   };
   return withTownErrors(ledger);
 }

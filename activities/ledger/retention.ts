@@ -31,6 +31,7 @@ export const RETENTION: Record<keyof LedgerTables, Retention> = {
   agents: forever('identities are retired, never deleted'),
   tasks: forever('nothing: they are the work'),
   task_dependencies: forever('nothing: part of the task'),
+  dependencies_aside: forever('nothing: part of the task'),
   task_notes: forever('nothing: part of the task'),
   labels: forever('nothing: part of the task'),
   task_comments: forever('nothing: part of the task'),

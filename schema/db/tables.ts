@@ -89,6 +89,18 @@ export interface LedgerTables {
     created_by: string;
     created_at: TimeDefault;
   };
+  /** Imported edges that cannot be edges here: see `ASIDE_REASONS` in `schema/task/interchange.ts`. Exported again as they came. */
+  dependencies_aside: {
+    task_id: string;
+    /** May not exist. */
+    depends_on_id: string;
+    type: string;
+    reason: string;
+    metadata: ColumnType<JsonObject, string | undefined, string>;
+    thread_id: string | null;
+    created_by: string;
+    created_at: Time;
+  };
   task_notes: { id: Generated<number>; task_id: string; author: string; body: string; created_at: TimeDefault };
   /** Said about a task, and kept with their ids on import; notes are what its workers leave for the next. */
   task_comments: { id: Generated<string>; task_id: string; author: string; body: string; created_at: TimeDefault };
