@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import pino from 'pino';
+import { createGithubIssues } from '../activities/forge/github-issues';
 import { createDatabase, listen } from '../activities/ledger/connect';
 import { toTownError } from '../activities/ledger/failures';
 import { createLedger } from '../activities/ledger/ledger';
@@ -105,6 +106,11 @@ async function main(root: string): Promise<void> {
     root,
     builtInFormulas: join(packageRoot(), 'formulas'),
     rebuild: async () => ({ ...(await rebuildProjection(db)) }) as never,
+    issues: createGithubIssues({
+      baseUrl: process.env['GITHUB_API_URL'] || 'https://api.github.com',
+      token: process.env['GITHUB_TOKEN'] || null,
+      log,
+    }),
   });
   const onBug = (error: unknown) =>
     logger.error({ error: error instanceof Error ? error.stack : String(error) }, 'a request failed');

@@ -18,7 +18,9 @@ import {
 import type { JsonObject } from '../../schema/json';
 import type { Ask, ConvoyInput, Ledger, RigInput, SlingTarget } from '../../schema/ledger';
 import type { DispatchQuestion } from '../../schema/policy';
+import type { IssueSource } from '../../schema/task/issue-source';
 import type { AgentView, ConvoyView, RigView, StepView, TaskView } from '../../schema/views';
+import { createExchange, type Exchange } from './exchange';
 import { createFormulaShelf, sha256, type FormulaShelf } from './formulas';
 
 /**
@@ -27,6 +29,8 @@ import { createFormulaShelf, sha256, type FormulaShelf } from './formulas';
  */
 export interface TownClient extends Straight {
   readonly formulas: FormulaShelf;
+  /** Tasks as files and from code hosts. */
+  readonly exchange: Exchange;
   /** Null where no agent host runs in this process. */
   readonly desk: HookDesk | null;
 
@@ -178,6 +182,8 @@ export interface TownParts {
   /** Absent: `~/.steeltown/formulas`. */
   readonly userFormulas?: string;
   readonly rebuild: (() => Promise<JsonObject>) | null;
+  /** Absent: no code host can be asked. */
+  readonly issues?: IssueSource;
 }
 
 export function createTownClient(parts: TownParts): TownClient {
@@ -291,6 +297,7 @@ export function createTownClient(parts: TownParts): TownClient {
   return {
     ...pick(ledger),
     formulas,
+    exchange: createExchange({ ledger, root: parts.root, issues: parts.issues ?? null }),
     desk,
     rigPath,
     sling,

@@ -1,7 +1,12 @@
+import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type { SocketAnswer } from '../../schema/desk';
 import { TownError, type ErrorCode } from '../../schema/errors';
 import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from '../ask';
 import type { EventView } from '../../schema/views';
+import { EXCHANGE_LIMITS } from '../../schema/task/interchange';
 import { decodeText, TEXT_BYTES_MAX } from '../server/given-text';
 import { parseVerb, type Verb } from '../server/verb';
 
@@ -21,7 +26,10 @@ export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void
   if ((verb.localWith ?? []).includes('follow') && parsed.flags['follow'] === true)
     return await follow(socket, verb, argv, parsed.json);
   const stdin = verb.readsStdin?.(parsed) === true ? await readStdin() : undefined;
-  const answer = await askService(socket, [...verb.words, ...argv], process.stdout.isTTY === true, stdin);
+  const piped = verb.spoolsStdin !== undefined && parsed.args[verb.spoolsStdin] === '-' ? await keepPiped() : null;
+  const words = piped === null ? argv : argv.map((word) => (word === '-' ? piped.file : word));
+  const tty = process.stdout.isTTY === true;
+  const answer = await askService(socket, [...verb.words, ...words], tty, stdin).finally(() => piped?.discard());
   if (answer.unknown === true) {
     throw new TownError('CONFLICT', 'the running service does not know this command; it is of another version', {
       hint: 'restart the town with: town down, then: town up',
@@ -81,6 +89,33 @@ async function readStdin(): Promise<string> {
     chunks.push(chunk);
   }
   return decodeText(Buffer.concat(chunks), 'what is piped in');
+}
+
+/** What is piped in, as a file that only this user can read: the service reads it from there. */
+async function keepPiped(): Promise<{ readonly file: string; discard(): void }> {
+  const folder = mkdtempSync(join(tmpdir(), 'town-'));
+  const discard = () => rmSync(folder, { recursive: true, force: true });
+  const file = join(folder, 'standard-input.jsonl');
+  let bytes = 0;
+  try {
+    await pipeline(
+      process.stdin,
+      async function* (pieces: AsyncIterable<Buffer>) {
+        for await (const piece of pieces) {
+          bytes += piece.length;
+          if (bytes > EXCHANGE_LIMITS.fileBytes) {
+            throw new TownError('INPUT_TOO_LARGE', `more than ${EXCHANGE_LIMITS.fileBytes} bytes were piped in`);
+          }
+          yield piece;
+        }
+      },
+      createWriteStream(file, { mode: 0o600 }),
+    );
+  } catch (error) {
+    discard();
+    throw error;
+  }
+  return { file, discard };
 }
 
 async function askService(

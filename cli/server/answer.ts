@@ -27,7 +27,8 @@ export async function answerRequest(
       return { id, code: 2, stdout: '', stderr: '', unknown: true };
     }
     // Only the full command set reads what is piped into it, and asks again with that.
-    if (verb.readsStdin?.(parsed) === true && request.stdin === undefined) {
+    const spools = !local && verb.spoolsStdin !== undefined && parsed.args[verb.spoolsStdin] === '-';
+    if (spools || (verb.readsStdin?.(parsed) === true && request.stdin === undefined)) {
       return { id, code: 2, stdout: '', stderr: '', unknown: true };
     }
     const caller = await identify(town, request, parsed.key ?? request.key);

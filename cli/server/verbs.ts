@@ -1,6 +1,7 @@
 import { bulkVerbs } from './verbs/bulk';
 import { dependencyVerbs } from './verbs/dependencies';
 import { findingVerbs } from './verbs/finding';
+import { exchangeVerbs } from './verbs/exchange';
 import { formulaVerbs } from './verbs/formulas';
 import { graphVerbs } from './verbs/graph';
 import { overviewVerbs } from './verbs/overview';
@@ -26,6 +27,7 @@ export const VERBS: readonly Verb[] = [
   ...formulaVerbs,
   ...workVerbs,
   ...townVerbs,
+  ...exchangeVerbs,
 ];
 
 const byWords = new Map(VERBS.map((verb) => [verb.words.join(' '), verb]));

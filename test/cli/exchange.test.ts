@@ -1,0 +1,287 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'; // prettier-ignore
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { sql } from 'kysely';
+import { createGithubIssues } from '../../activities/forge/github-issues';
+import type { KeyedRequest } from '../../cli/ask';
+import { createTownClient, type TownClient } from '../../cli/client/client';
+import { answerRequest } from '../../cli/server/answer';
+import { startSocketServer } from '../../cli/server/socket';
+import { startFakeGithub, type FakeGithub } from '../support/fakes/github';
+import { testDatabase, type TestDatabase } from '../support/database';
+
+let db: TestDatabase;
+let root: string;
+let repository: string;
+let github: FakeGithub;
+let town: TownClient;
+
+beforeEach(async () => {
+  [db, github] = await Promise.all([testDatabase(), startFakeGithub('secret')]);
+  root = mkdtempSync(join(tmpdir(), 'town-'));
+  repository = join(root, 'acme');
+  for (const folder of ['acme', '.town', 'here']) mkdirSync(join(root, folder));
+  await db.ledger.addRig({ actor: 'person:ann' }, {
+    id: 'acme', prefix: 'ac', path: repository, default_branch: 'main', workers_max: 1, runtime: { preset: 'external' },
+  }); // prettier-ignore
+  town = clientOf(root);
+});
+afterEach(async () => {
+  await Promise.all([db.drop(), github.close()]);
+  rmSync(root, { recursive: true });
+});
+
+function clientOf(folder: string): TownClient {
+  return createTownClient({
+    ledger: db.ledger,
+    policy: { decide: () => Promise.reject(new Error('nothing is decided here')) } as never,
+    desk: {
+      authenticate: () =>
+        Promise.resolve({ agent: 'acme/polecats/amber', session_id: 's', incarnation: 1, worktree: repository }),
+    } as never,
+    features: {} as never,
+    root: folder,
+    builtInFormulas: join(root, 'none'),
+    rebuild: null,
+    issues: createGithubIssues({ baseUrl: github.url, token: 'secret' }),
+  });
+}
+
+async function ask(words: string, extra: Partial<KeyedRequest> = {}, client = town) {
+  const request = {
+    v: 1,
+    id: 1,
+    argv: words.split(' '),
+    cwd: join(root, 'here'),
+    tty: false,
+    user: 'ann',
+    ...extra,
+  } as const;
+  return await answerRequest(client, request);
+}
+async function done(words: string, client = town): Promise<string> {
+  const { code, stdout, stderr } = await ask(words, {}, client);
+  if (code !== 0) throw new Error(stderr);
+  return stdout;
+}
+const make = async (title: string) => (await done(`task create ${title} --rig acme`)).trim();
+const here = (...names: string[]) => join(root, 'here', ...names);
+
+async function clear(): Promise<void> {
+  for (const table of ['labels', 'task_dependencies', 'tasks'])
+    await sql`delete from ${sql.table(table)}`.execute(db.db);
+}
+
+it('prints lines, writes files where the caller is, and takes them back', async () => {
+  const [first, second] = [await make('one'), await make('two')];
+  await done(`dep add ${second} ${first}`);
+  const lines = await done('export --rig acme');
+  expect(lines.split('\n').map((line) => (line === '' ? '' : (JSON.parse(line) as { id: string }).id))).toEqual([
+    ...[first, second].toSorted(),
+    '',
+  ]);
+  expect(JSON.parse(await done('export --json'))).toHaveLength(2);
+  expect(await done('export --out tasks.jsonl')).toContain(here('tasks.jsonl'));
+  expect(readFileSync(here('tasks.jsonl'), 'utf8')).toBe(lines);
+  await clear();
+  expect(await done('import tasks.jsonl --dry-run')).toMatch(/created: 2[\s\S]*dry run/);
+  expect(await done('import tasks.jsonl')).toMatch(/created: 2\nupdated: 0\nunchanged: 0\nedges: 1/);
+  expect(await done('export')).toBe(lines);
+  expect(readdirSync(here())).toEqual(['tasks.jsonl']);
+});
+
+it('names each line that is wrong, and imports nothing then', async () => {
+  writeFileSync(
+    here('bad.jsonl'),
+    '{"id":"ac-aaa","title":"x"}\r\n{"id":"ac-bbb"}\r\n{"id":"ac-aaa","title":"y"}\r\nnonsense\r\n',
+  );
+  const refused = await ask('import bad.jsonl');
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toMatch(
+    /line 2: ac-bbb: title is missing; line 3: ac-aaa is already on line 1; line 4: not JSON/,
+  );
+  expect(await done('export')).toBe('');
+});
+
+it.each([
+  ['import', 2, /name one thing to import/],
+  ['import nothing.jsonl', 3, /there is no file/],
+  ['import .', 3, /there is no tasks.jsonl/],
+  ['import /dev/zero', 2, /no regular file/],
+  ['import x --beads y', 2, /name one thing/],
+  ['import x --status a=b', 2, /names no status of ours/],
+  ['export --sign', 2, /--sign writes a folder/],
+  ['export --rig nowhere', 3, /there is no rig/],
+  ['export --out /dev/null', 2, /no regular file/],
+])('refuses %s', async (words, code, message) => {
+  expect(await ask(words)).toMatchObject({ code, stdout: '', stderr: expect.stringMatching(message) });
+});
+
+it('finds one altered byte of a signed copy, and names the file', async () => {
+  await make('one');
+  await done('export --sign --out copy');
+  expect(readdirSync(here('copy')).toSorted()).toEqual(['manifest.json', 'tasks.jsonl']);
+  expect(statSync(join(root, '.town', 'export-key.pem')).mode & 0o777).toBe(0o600);
+  const key = (await done('export --public-key')).trim();
+  expect(JSON.parse(readFileSync(here('copy', 'manifest.json'), 'utf8'))).toMatchObject({ key, files: [{ tasks: 1 }] });
+  expect(await done('import copy --verify')).toContain('unchanged: 1');
+  for (const file of ['tasks.jsonl', 'manifest.json']) {
+    const path = here('copy', file);
+    const bytes = readFileSync(path);
+    for (const place of [0, bytes.length >> 1, bytes.length - 1]) {
+      const altered = Buffer.from(bytes);
+      altered[place] = altered[place]! ^ 1;
+      writeFileSync(path, altered);
+      const refused = await ask('import copy --verify');
+      expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining(path) });
+      expect(refused.stderr).toContain('CHECKS_FAILED');
+    }
+    writeFileSync(path, bytes);
+  }
+  mkdirSync(join(root, 'other', '.town'), { recursive: true });
+  const other = clientOf(join(root, 'other'));
+  expect((await ask('import copy --verify', {}, other)).stderr).toMatch(/signed with another key/);
+  expect(await done(`import copy --trust ${key}`, other)).toContain('unchanged: 1');
+  chmodSync(join(root, '.town', 'export-key.pem'), 0o644);
+  expect((await ask('export --sign --out copy')).stderr).toMatch(/others can read the key/);
+});
+
+it('keeps an agent to its worktree, and to what it may do', async () => {
+  await make('one');
+  const agent = 'acme/polecats/amber';
+  const ann = { actor: 'person:ann' };
+  await db.ledger.addAgent(ann, { id: agent, role: 'polecat', rig_id: 'acme', runtime: { preset: 'external' } });
+  await db.ledger.openSession(ann, {
+    agent,
+    preset: 'external',
+    token_hash: 'h',
+    host_id: 'h',
+    worktree: repository,
+    molecule_id: null,
+  });
+  const token = { token: 't' };
+  expect(await ask('export', token)).toMatchObject({ code: 0 });
+  expect(await ask(`export --out ${repository}/tasks.jsonl`, token)).toMatchObject({ code: 0 });
+  expect(await ask('export --out tasks.jsonl', token)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('leads out of'),
+  });
+  symlinkSync(here(), join(repository, 'way-out'));
+  expect(await ask(`export --out ${repository}/way-out/new/tasks.jsonl`, token)).toMatchObject({ code: 2 });
+  expect(await ask(`import ${repository}/tasks.jsonl`, token)).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining('may not import'),
+  });
+  expect(existsSync(here('new'))).toBe(false);
+});
+
+it('syncs a copy into the working tree, only when something changed, and never over what it does not know', async () => {
+  expect(await done('sync')).toBe('');
+  expect(existsSync(join(repository, '.town-tasks'))).toBe(false);
+  await make('one');
+  const path = join(repository, '.town-tasks', 'tasks.jsonl');
+  expect(await done('sync')).toBe(`acme\t1\t0\twritten\t${path}\n`);
+  const stamp = statSync(path).mtimeMs;
+  expect(await done('sync --rig acme')).toContain('unchanged');
+  expect(statSync(path).mtimeMs).toBe(stamp);
+  const first = readFileSync(path);
+  await make('two');
+  expect(await done('sync')).toContain('written');
+  writeFileSync(path, first); // an older commit was checked out
+  expect(await done('sync')).toContain('written');
+  const line = {
+    id: 'ac-elsewhere',
+    title: 'made in a branch',
+    created_at: '2026-01-01T00:00:00Z',
+    updated_at: '2026-01-01T00:00:00Z',
+  };
+  appendFileSync(path, `${JSON.stringify(line)}\n`);
+  expect(await ask('sync')).toMatchObject({
+    code: 4,
+    stderr: expect.stringMatching(/changes that this town does not know/),
+  });
+  expect(await done(`import ${path}`)).toContain('created: 1');
+  expect(await done('sync')).toBe(`acme\t3\t0\twritten\t${path}\n`);
+  expect(await done(`import ${join(repository, '.town-tasks')} --verify`)).toContain('unchanged: 3');
+  expect(readdirSync(join(repository, '.town-tasks')).toSorted()).toEqual(['manifest.json', 'tasks.jsonl']);
+});
+
+it('does not follow a link out of the repository', async () => {
+  await make('one');
+  symlinkSync(here(), join(repository, '.town-tasks'));
+  expect(await ask('sync')).toMatchObject({ code: 2, stderr: expect.stringContaining('PATH_OUTSIDE_RIG') });
+  expect(readdirSync(here())).toEqual([]);
+});
+
+it('takes over a folder of Beads', async () => {
+  const beads = here('project', '.beads');
+  mkdirSync(beads, { recursive: true });
+  const times = { created_at: '2026-04-01T08:00:00Z', updated_at: '2026-04-01T11:30:05Z' };
+  const lines = [
+    { _schema: 'beads-jsonl/1' },
+    { _type: 'issue', id: 'bd-8d8e', title: 'Rotate', status: 'blocked', priority: 1, issue_type: 'task', ...times, labels: ['security'], hook_bead: 'x',
+      dependencies: [{ issue_id: 'bd-8d8e', depends_on_id: 'bd-bi3', type: 'blocks', created_at: times.created_at, created_by: 'kim', metadata: '{}' },
+        { issue_id: 'bd-8d8e', depends_on_id: 'external:web:login', type: 'blocks' }] },
+    { _type: 'issue', id: 'bd-bi3', title: 'Epic', status: 'open', priority: 2, issue_type: 'epic', ...times,
+      dependencies: [{ issue_id: 'bd-bi3', depends_on_id: 'bd-bi3.2', type: 'blocks' }] },
+    { _type: 'issue', id: 'bd-bi3.2', title: 'Runbook', status: 'closed', priority: 2, assignee: 'opal', close_reason: 'Published', ...times,
+      dependencies: [{ issue_id: 'bd-bi3.2', depends_on_id: 'bd-bi3', type: 'parent-child', created_at: times.created_at }],
+      comments: [{ id: '01962f3a-5c1e-7b2a-9d10-2f6b7c8d9e0f', issue_id: 'bd-bi3.2', author: 'opal', text: 'See wiki.', created_at: times.created_at }] },
+    { _type: 'memory', key: 'deploy-window', value: 'before 15:00' },
+    { _type: 'issue', id: 'bd-old', title: 'gone', status: 'tombstone', ...times },
+  ]; // prettier-ignore
+  writeFileSync(join(beads, 'issues.jsonl'), lines.map((line) => JSON.stringify(line)).join('\n'));
+  writeFileSync(join(beads, 'interactions.jsonl'), '{"kind":"llm_call"}\n');
+  const { stdout, stderr } = await ask('import --beads project --rig acme');
+  expect(stdout).toMatch(/created: 3[\s\S]*edges: 2\nedges kept aside: 2\nskipped: 1 schema, 1 memory, 1 tombstone/);
+  expect(stderr).toMatch(/kept aside: bd-bi3 blocks bd-bi3\.2 \(cycle\)/);
+  expect(stderr).toMatch(/kept aside: bd-8d8e blocks external:web:login \(missing\)/);
+  expect(await done('import --beads project/.beads --rig acme')).toContain('unchanged: 3');
+  expect(JSON.parse(await done('task show bd-8d8e --json'))).toMatchObject({
+    rig_id: 'acme', status: 'open', open_blockers: 1, labels: ['security'], metadata: { imported: { status: 'blocked', hook_bead: 'x' } },
+  }); // prettier-ignore
+});
+
+it('mirrors the issues of a repository, and asks only for what is new', async () => {
+  for (let number = 1; number <= 130; number += 1) {
+    github.issues.push({
+      number,
+      title: `Issue ${number}`,
+      labels: ['good first issue'],
+      at: '2026-04-02T00:00:00Z',
+      ...(number === 3 ? { isPull: true as const } : {}),
+    });
+  }
+  expect(await done('import --github acme/web --rig acme --comments')).toContain('created: 129');
+  const asked = github.requests.length;
+  github.issues.push({ number: 131, title: 'New', at: '2026-04-05T00:00:00Z' });
+  github.issues[0] = { number: 1, title: 'Renamed', state: 'closed', at: '2026-04-05T00:00:00Z' };
+  expect(await done('import --github acme/web --rig acme --comments')).toMatch(/created: 1\nupdated: 1/);
+  expect(github.requests.slice(asked)[0]).toContain('since=2026-04-02T00%3A00%3A00Z');
+  const [task] = JSON.parse(await done('task list --external-ref acme/web#1 --status closed --json')) as object[];
+  expect(task).toMatchObject({
+    title: 'Renamed',
+    status: 'closed',
+    labels: ['good-first-issue'],
+    source_system: 'github',
+  });
+  expect(await ask('import --github acme/none')).toMatchObject({ code: 3 });
+});
+
+it('takes what is piped in', async () => {
+  expect(await ask('import -')).toMatchObject({ unknown: true });
+  const path = join(root, 'town.sock');
+  const server = await startSocketServer({ path, handle: async (request) => await answerRequest(town, request) });
+  const run = join(__dirname, '..', '..', 'dist', 'cli', 'run.js');
+  const child = spawn(process.execPath, [run, 'import', '-'], {
+    env: { ...process.env, TOWN_SOCKET: path },
+    cwd: here(),
+  });
+  child.stdin.end('{"id":"ac-piped","title":"x"}\n');
+  const [stdout, [code]] = await Promise.all([child.stdout.setEncoding('utf8').toArray(), once(child, 'close')]);
+  await server.close();
+  expect([code, stdout.join('')]).toEqual([0, expect.stringMatching(/standard-input\.jsonl\ncreated: 1/)]);
+  expect(existsSync(/source: (.*)/.exec(stdout.join(''))![1]!)).toBe(false);
+});
