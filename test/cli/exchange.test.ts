@@ -9,7 +9,7 @@ import type { KeyedRequest } from '../../cli/ask';
 import { createTownClient, type TownClient } from '../../cli/client/client';
 import { answerRequest } from '../../cli/server/answer';
 import { startSocketServer } from '../../cli/server/socket';
-import { startFakeGithub, type FakeGithub } from '../support/fakes/github';
+import { startFakeGithub, type FakeGithub } from '../support/github-server';
 import { testDatabase, type TestDatabase } from '../support/database';
 
 let db: TestDatabase;

@@ -1,6 +1,6 @@
 import { createGithubIssues, type GithubOptions } from '../../../activities/forge/github-issues';
 import type { IssueQuery } from '../../../schema/task/issue-source';
-import { startFakeGithub, type FakeGithub } from '../../support/fakes/github';
+import { startFakeGithub, type FakeGithub } from '../../support/github-server';
 
 let github: FakeGithub;
 beforeEach(async () => {

