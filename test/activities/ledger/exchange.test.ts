@@ -176,7 +176,7 @@ describe('a round', () => {
 });
 
 describe('10,000 tasks', () => {
-  it('with 20,000 edges come in within 10 s', async () => {
+  it('with 20,000 edges come in at once, again and newer; the times are printed', async () => {
     const id = (n: number) => `ac-t${n.toString(36).padStart(5, '0')}`;
     const lines = Array.from({ length: 10_000 }, (_, n) => {
       const edges = [1, 7, 11]
