@@ -12,6 +12,7 @@ import { chainEnd, chainFaults, pourChain, withTown } from './chain';
 import { percentile, printTable, say, spread, timed } from './figures';
 import { bareStep } from './floor';
 import { KILL_KINDS, killOnce, LIMIT_MS } from './kills';
+import { ledgerFigures } from './ledger';
 
 /** Each answers what is wrong; nothing when all is well. */
 const SECTIONS: Readonly<Record<string, () => Promise<readonly string[]>>> = {
@@ -20,6 +21,7 @@ const SECTIONS: Readonly<Record<string, () => Promise<readonly string[]>>> = {
   ready: () => readyAmong(10_000),
   'ready-100k': () => readyAmong(100_000),
   create: () => createClose(),
+  ledger: () => ledgerFigures(),
   start: () => commandStart(),
   idle: () => idle(),
 };
