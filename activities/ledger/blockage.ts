@@ -3,6 +3,7 @@ import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { TaskId } from '../../schema/ids';
 import { BLOCKING_TYPES, holdings, holdsForEver, type DependencyTarget } from '../../schema/task/dependency';
+import { statusAt, type TaskStatus } from '../../schema/task/status';
 import type { BlockedTaskView } from '../../schema/views';
 import type { Unit } from './command';
 import type { TaskRow } from './task-rows';
@@ -155,7 +156,11 @@ export async function blockersOf(
   const { rows } = await sql<{
     id: string;
     blocked_ancestor: string | null;
-    blocked_by: (Omit<BlockedTaskView['blocked_by'][number], 'never'> & { outcome: string | null })[];
+    blocked_by: (Omit<BlockedTaskView['blocked_by'][number], 'never'> & {
+      status: TaskStatus;
+      outcome: string | null;
+      defer_until: string | null;
+    })[];
   }>`
     select t.id, (
       with recursive above (id, parent_id, depth, waits) as (
@@ -165,7 +170,8 @@ export async function blockersOf(
         from above a join tasks p on p.id = a.parent_id where not a.waits
       ) select id from above where waits
     ) as blocked_ancestor, coalesce((
-      select jsonb_agg(jsonb_build_object('id', b.id, 'type', d.type, 'status', b.status, 'title', b.title, 'outcome', b.outcome)
+      select jsonb_agg(jsonb_build_object('id', b.id, 'type', d.type, 'status', b.status, 'title', b.title, 'outcome', b.outcome,
+          'defer_until', b.defer_until)
         order by b.id)
       from task_dependencies d join tasks b on b.id = d.depends_on_id where d.task_id = t.id and d.holds
     ), '[]') as blocked_by
@@ -175,8 +181,12 @@ export async function blockersOf(
       row.id,
       {
         blocked_ancestor: row.blocked_ancestor,
-        blocked_by: row.blocked_by.map(({ outcome, ...blocker }) => ({
+        blocked_by: row.blocked_by.map(({ outcome, defer_until, ...blocker }) => ({
           ...blocker,
+          status: statusAt(
+            { status: blocker.status, defer_until: defer_until === null ? null : new Date(defer_until) },
+            new Date(),
+          ),
           never: BLOCKING_TYPES.some(
             (type) => type === blocker.type && holdsForEver(type, { closed: blocker.status === 'closed', outcome }),
           ),

@@ -74,7 +74,8 @@ export function checkDeferral({ until, reason }: { until: string | null; reason?
 
 export async function deferTask(unit: Unit, id: TaskId, { at, reason }: Deferral): Promise<TaskView> {
   const task = await lockTask(unit.trx, id);
-  if (task.status === 'deferred' && task.defer_until?.getTime() === at?.getTime()) return viewTask(unit.trx, id);
+  const isSame = task.status === 'deferred' && task.defer_until?.getTime() === at?.getTime();
+  if (isSame && task.assigned_agent_id === null) return viewTask(unit.trx, id);
   const move = { to: 'deferred', event: 'task_deferred', assigned_agent_id: null, defer_until: at } as const;
   return moveTask(unit, task, { ...move, payload: { reason } });
 }

@@ -122,7 +122,8 @@ export async function updateTask(unit: Unit, id: TaskId, patch: TaskPatch, check
     record(unit, 'task_updated', { task_id: id, rig_id: task.rig_id }, { ...changed, ...labels });
   }
   if (patch.note !== undefined) await insertNote(unit, task, patch.note);
-  if (status !== null && status !== task.status) {
+  // As it is seen: what was put off until a time that has come is open, and can be put off again.
+  if (status !== null && status !== statusAt(task, new Date())) {
     const assigned = patch.assigned_agent_id === undefined ? {} : { assigned_agent_id: patch.assigned_agent_id };
     await changeStatus(unit, { task: { ...task, ...assigned }, parent }, status, {
       force: patch.force === true,

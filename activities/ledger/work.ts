@@ -5,7 +5,7 @@ import { runId, type MoleculeId, type RigId, type TaskId } from '../../schema/id
 import type { JsonObject } from '../../schema/json';
 import type { Ask, Ledger, PourRequest, SlingRequest, SlingTarget } from '../../schema/ledger';
 import type { MoleculeInput } from '../../schema/runs';
-import { statusAt } from '../../schema/task/status';
+import { isHeld, statusAt } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
 import { expectActive } from './agents';
 import { refuseBlocked } from './blockage';
@@ -247,14 +247,12 @@ async function unassign(unit: Unit, id: TaskId, reason: string): Promise<TaskVie
   if (task.status === 'closed') {
     throw new TownError('WRONG_STATE', `${id} is closed: nobody holds it`, { hint: `see: town task show ${id}` });
   }
-  const isFree = task.status === 'open' && task.assigned_agent_id === null;
+  const isFree = !isHeld(task.status) && task.assigned_agent_id === null;
   if (!isFree && !isForeign(unit, task)) {
-    await moveTask(unit, task, {
-      to: 'open',
-      event: 'task_unassigned',
-      assigned_agent_id: null,
-      payload: { reason },
-    });
+    // Put off meanwhile: it stays so, and until the same time.
+    const to =
+      task.status === 'deferred' ? { to: task.status, defer_until: task.defer_until } : { to: 'open' as const };
+    await moveTask(unit, task, { ...to, event: 'task_unassigned', assigned_agent_id: null, payload: { reason } });
   }
   return viewTask(unit.trx, id);
 }
