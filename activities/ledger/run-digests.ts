@@ -80,7 +80,7 @@ interface EndedMolecule {
   readonly root_task_id: string | null;
   readonly rig_id: string | null;
   readonly formula: string;
-  readonly outcome: string | null;
+  readonly outcome: string;
   readonly steps_total: number;
   readonly steps_closed: number;
   readonly updated_at: Date;
@@ -106,8 +106,8 @@ async function squash(unit: Unit, id: MoleculeId, summary: string | undefined): 
     title: molecule.title ?? molecule.formula,
     summary:
       summary ??
-      `${molecule.formula} ended ${molecule.outcome ?? molecule.status}: ${molecule.steps_closed} of ${molecule.steps_total} steps closed`,
-    outcome: molecule.outcome ?? molecule.status,
+      `${molecule.formula} ended ${molecule.outcome}: ${molecule.steps_closed} of ${molecule.steps_total} steps closed`,
+    outcome: molecule.outcome,
     steps_total: molecule.steps_total,
     steps_closed: molecule.steps_closed,
     squashed: wisps.map((each) => each.id),
@@ -122,7 +122,8 @@ async function squash(unit: Unit, id: MoleculeId, summary: string | undefined): 
 /** @throws NOT_FOUND, WRONG_STATE while it runs. */
 async function endedMolecule(trx: Transaction<Database>, id: MoleculeId, wisp: WispRow | null): Promise<EndedMolecule> {
   const { rows } = await sql<EndedMolecule>`
-    select m.status, m.root_task_id, m.rig_id, m.formula, m.outcome, m.steps_total, m.steps_closed, m.updated_at,
+    select m.status, m.root_task_id, m.rig_id, m.formula,
+      coalesce(w.outcome, case m.status when 'completed' then 'done' else m.status end) as outcome, m.steps_total, m.steps_closed, m.updated_at,
       coalesce(t.title, w.title) as title, coalesce(t.started_at, w.started_at) as started_at
     from molecules m left join tasks t on t.id = m.root_task_id left join wisps w on w.molecule_id = m.id
     where m.id = ${id}`.execute(trx);
