@@ -189,7 +189,9 @@ export function createFormulaShelf(folders: FormulaFolders): FormulaShelf {
   function lintOne(name: string, rigPath: string | null): readonly FormulaProblem[] {
     const { formula, problems, path } = open(name, rigPath);
     if (formula === null) return problems;
-    const found = [...problems, ...compile(formula, { vars: {}, rigPath, open: true }).problems];
+    const compiled = compile(formula, { vars: {}, rigPath, open: true }).problems;
+    // That it does nothing alone is no fault of a part: it only matters to whoever pours it.
+    const found = [...problems, ...compiled.filter(({ code }) => code !== 'FORMULA_PART')];
     if (formula.name !== name) {
       const message = `the formula calls itself ${formula.name}, but is found by the name of its file: ${name}`;
       const fix = `Write formula = "${name}", or rename the file.`;

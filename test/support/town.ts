@@ -33,7 +33,7 @@ export interface TestTown {
   /** Serves an agent's hook with the script until the town stops. */
   serve(agent: string, script: Script): Promise<void>;
   /** Resolves once `read` answers something other than null, undefined or false; it is asked again at every event of the town. */
-  until<T>(what: string, read: () => Promise<T | null | undefined | false>): Promise<T>;
+  until<T>(what: string, read: () => Promise<T | null | undefined | false>, patienceMs?: number): Promise<T>;
   finished(molecule_id: string): Promise<MoleculeView>;
   restartOrchestrator(): Promise<void>;
   stop(): Promise<void>;
@@ -125,8 +125,8 @@ export async function startTestTown(
   const performed: PerformStep[] = [];
   const hosts = new Map<string, { worker: Worker; running: Promise<void> }>();
 
-  const until: TestTown['until'] = async (what, read) => {
-    const deadline = Date.now() + PATIENCE_MS;
+  const until: TestTown['until'] = async (what, read, patienceMs = PATIENCE_MS) => {
+    const deadline = Date.now() + patienceMs;
     for (;;) {
       const rung = new Promise<void>((resolve) => {
         const ring = () => {
