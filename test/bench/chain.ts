@@ -1,4 +1,4 @@
-/* A town with one agent and a chain of dependent steps: the moves of the towers of Hanoi, each of which notes itself once. */
+/* A town, with one agent unless more are asked for, and a chain of dependent steps: the moves of the towers of Hanoi, each of which notes itself once. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import type { MoleculeView } from '../../schema/views';
 import { DrivenTown, NODE, stepOf, until, WORKER_PROGRAM } from '../demo/driven-town';
 import { say } from './figures';
 
-const RIG = 'hanoi';
+export const RIG = 'hanoi';
 
 /** A fresh town that runs, with an empty repository as its rig; it is taken down and removed afterwards. `prepare` gets its folder before
  *  anything is in it, and answers how to undo that. */
@@ -15,6 +15,7 @@ export async function withTown<T>(
   worker: Readonly<Record<string, string>>,
   work: (town: DrivenTown) => Promise<T>,
   prepare: (root: string) => () => void = () => () => undefined,
+  workers = 1,
 ): Promise<T> {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'town-bench-')));
   const town = new DrivenTown(join(folder, 'town'));
@@ -32,7 +33,7 @@ export async function withTown<T>(
     git('-c', 'user.name=bench', '-c', 'user.email=bench@town.invalid', 'commit', '--quiet', '-m', 'Start');
     const env = Object.entries({ WORKER_EFFECTS: town.effectsFile, ...worker });
     const flags = env.flatMap(([name, value]) => ['--env', `${name}=${value}`]);
-    await town.json('rig', 'add', RIG, repository, '--workers', '1', ...flags, '--', NODE, WORKER_PROGRAM);
+    await town.json('rig', 'add', RIG, repository, '--workers', String(workers), ...flags, '--', NODE, WORKER_PROGRAM);
     const answer = await work(town);
     const left = await town.down();
     if (left.length > 0) throw new Error(`left behind: ${left.join('; ')}`);

@@ -1,3 +1,5 @@
+import { killProcess, until } from '../demo/driven-town';
+import { branchFaults, pourBranches, WORKED_ON } from '../bench/branches';
 import { chainEnd, chainFaults, pourChain, withTown } from '../bench/chain';
 import { KILL_KINDS, killOnce } from '../bench/kills';
 
@@ -16,4 +18,26 @@ it('goes on at the same step after the death of a session, of the host and of ev
     expect(agent?.incarnation).toBe(3);
     expect(await town.json('audit', 'verify')).toMatchObject({ ok: true });
   });
+}, 240_000);
+
+it('finishes branches, rounds, items and a timer exactly once, though the service is killed twice in between', async () => {
+  const worker = { WORKER_THINK_MS: '300', WORKER_IDLE_MS: '600000' };
+  await withTown(
+    worker,
+    async (town) => {
+      const id = await pourBranches(town);
+      const noted = () => town.effects().filter(({ kind }) => kind === 'record').length;
+      for (const earliest of [2, WORKED_ON / 2]) {
+        const at = Math.floor(earliest + (Math.random() * WORKED_ON) / 3);
+        await until(() => (noted() >= at ? true : null), `${at} notes`, 60_000, 50);
+        killProcess((await until(() => town.servicePid(), 'the service', 20_000)) ?? 0);
+      }
+      const molecule = await chainEnd(town, id, 120_000);
+      expect(await branchFaults(town, molecule)).toEqual([]);
+      expect((await town.agents()).length).toBeGreaterThan(1);
+      expect(await town.json('audit', 'verify')).toMatchObject({ ok: true });
+    },
+    undefined,
+    3,
+  );
 }, 240_000);

@@ -8,6 +8,7 @@
  *     expect-pass <cmd>   the command must end with 0
  *     commit <message>    commits everything, once for each step: the commit carries the step's id
  *     record              writes the step's id into the effects file, once for each step
+ *     output <json>       closes the step with this output
  *
  * A program that is started again in the same worktree repeats only what it does not find done.
  *
@@ -133,6 +134,8 @@ async function work(brief: StepBrief, recorded: Set<string>): Promise<string | n
         recorded.add(key);
         break;
       }
+      case 'output':
+        break; // goes with the close
       default:
         return `the instructions name the action ${verb}, which is not known`;
     }
@@ -143,6 +146,7 @@ async function work(brief: StepBrief, recorded: Set<string>): Promise<string | n
 async function close(call: Call, brief: StepBrief, failure: string | null): Promise<CloseAnswer | null> {
   const outcome = failure === null ? 'done' : 'failed';
   const note = failure ?? `did the step ${brief.step}`;
+  const output = readActions(brief.instructions).find(({ verb }) => verb === 'output');
   const closed = await ask<CloseAnswer>(call, [
     'step',
     'close',
@@ -151,6 +155,7 @@ async function close(call: Call, brief: StepBrief, failure: string | null): Prom
     '--outcome',
     outcome,
     `--note=${note}`,
+    ...(output === undefined || failure !== null ? [] : [`--output=${output.rest}`]),
     '--json',
   ]);
   if (closed !== null) noteEffect(brief, closed.already ? 'found' : 'close', outcome);
