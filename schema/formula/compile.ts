@@ -265,7 +265,8 @@ class Compilation {
     const { waitsFor, loop, fanOut, retry, onFailure, contains } = step;
     const until = loop?.kind === 'until' ? this.#until(step, loop, scope) : null;
     const each = fanOut === null ? null : this.#fanOut(step, fanOut, scope);
-    const undo = onFailure?.kind === 'compensate' ? this.#bond(`${step.id}.undo`, onFailure, scope) : null;
+    const undo =
+      onFailure?.kind === 'compensate' ? this.#bond(`${step.id}.undo`, { ...onFailure, atOnce: true }, scope) : null;
     const backoffMs = retry?.backoff == null ? 0 : this.#durationMs(retry.backoff, within(step.at, 'retry'));
     return {
       ...(when === undefined ? {} : { when }),
@@ -332,7 +333,8 @@ class Compilation {
     };
   }
 
-  /** Makes a group of the steps of another formula. Its variables that are given here get their values when an instance is made. */
+  /** Makes a group of the steps of another formula. Its variables that are given here get their values when an instance is made; with
+   *  `atOnce` they are filled in now, and what still stands open in them is that of the steps around. */
   #bond(
     name: string,
     use: {
@@ -340,6 +342,7 @@ class Compilation {
       readonly vars: Readonly<Record<string, string>>;
       readonly at: Place;
       readonly drain?: boolean;
+      readonly atOnce?: boolean;
     },
     scope: Scope,
   ): { readonly group: string; readonly vars: Readonly<Record<string, string>> } | null {
@@ -363,14 +366,18 @@ class Compilation {
       const given = Object.hasOwn(use.vars, variable) || (use.drain === true && MEMBER_NAMES.includes(variable));
       if (!given && value !== undefined) values.set(variable, value);
     }
+    const atOnce = use.atOnce === true ? use.vars : {};
+    for (const [variable, value] of Object.entries(atOnce)) values.set(variable, value);
     const depth = scope.depth + 1;
     const assembled = assembleSteps(whole, { ...this.#assembling(), values, depth }) ?? [];
     const vars = use.drain === true ? memberVars(whole, assembled) : use.vars;
     this.#refuseUndeclared(whole, { ...use, vars: use.drain === true ? {} : vars });
-    const later = new Set(Object.keys(vars));
+    const later = new Set(Object.keys(vars).filter((each) => atOnce[each]?.includes('{') ?? true));
     // An item formula that declares no variables knows them by single braces.
     const undeclared = new Map(
-      [...later].filter((each) => !Object.hasOwn(whole.vars, each)).map((each) => [each, `{{${each}}}`]),
+      Object.keys(vars)
+        .filter((each) => !Object.hasOwn(whole.vars, each))
+        .map((each) => [each, `{{${each}}}`]),
     );
     const steps = assembled.map((part) => mapWhole(part, (text) => fillMacros(text, undeclared)));
     const group = this.#groupName(name, scope);

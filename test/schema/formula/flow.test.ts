@@ -353,6 +353,7 @@ default = "arm"
     expect(stepOf(recipe, 'b').flow).toEqual({ retry: { attemptsMax: 2, backoffMs: 60_000, exhausted: 'skip' } });
     expect(stepOf(recipe, 'c').flow).toEqual({ onFailure: { kind: 'skip' } });
     expect(stepOf(recipe, 'd').flow).toEqual({ onFailure: { kind: 'compensate', group: 'd.undo' } });
+    expect(stepOf(recipe, 'u').title).toBe('Undo d');
     expect(stepOf(recipe, 'e').flow).toBeUndefined();
   });
 
