@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import { resultOf } from '../../activities/session/facts';
 import { canonicalJson } from '../../schema/canonical';
 import type { GateSpec, RunCondition } from '../../schema/formula/flow';
 import type { Recipe, RecipeStep } from '../../schema/formula/recipe';
@@ -71,7 +72,7 @@ export async function startCrew(town: TestTown): Promise<Crew> {
   }
 
   const perform: Script = async (request) => {
-    const { molecule_id, step, agent, attempt } = request;
+    const { molecule_id, step, agent, attempt, round = 1 } = request;
     const part = await town.until(`the script for ${molecule_id}`, () => Promise.resolve(parts.get(molecule_id)));
     const brief = await town.until(`the brief of ${step}`, () => briefOf(town.ledger, molecule_id, step));
     part.briefs.push(brief);
@@ -79,9 +80,13 @@ export async function startCrew(town: TestTown): Promise<Crew> {
     const { outcome = 'done', output = null } = part.endingOf(request);
     const { receipt } = await town.ledger.writeReceipt(
       { actor: agent, session: { agent, incarnation } },
-      { molecule_id, step, attempt, session_id: null, outcome, note: `${step} is ${outcome}`, commit_id: null, output },
+      {
+        ...{ molecule_id, step, attempt, round, session_id: null, outcome, output },
+        note: `${step} is ${outcome}`,
+        commit_id: null,
+      },
     );
-    return { outcome: receipt.outcome, note: receipt.note, incarnation };
+    return resultOf(receipt, request.wants, null);
   };
   for (const name of NAMES.slice(0, town.rig.workers_max)) await town.serve(`${town.rig.id}/polecats/${name}`, perform);
 
@@ -112,7 +117,7 @@ export async function startCrew(town: TestTown): Promise<Crew> {
       const mine: Part[] = [];
       for (const each of plays) mine.push(await pour(each));
       const ids = mine.map(({ id }) => id);
-      await town.until(
+      const ended = town.until(
         `the end of ${plays.length} molecules`,
         async () => {
           const { ended, gated } = await standing(town, ids);
@@ -124,6 +129,9 @@ export async function startCrew(town: TestTown): Promise<Crew> {
         },
         patienceMs,
       );
+      await ended.catch(async (error: unknown) => {
+        throw new Error(`they have not ended: ${(await unfinished(town, ids)).join('; ')}`, { cause: error });
+      });
       return await Promise.all(
         mine.map(async ({ id, recipe, briefs, opened }) => ({
           formula: recipe.formula,
@@ -137,13 +145,14 @@ export async function startCrew(town: TestTown): Promise<Crew> {
 }
 
 /**
- * What was not as it should be: a step that began before one that it needs was closed, was closed more than once or not at all, or
- * has not one receipt for each round of work.
+ * What was not as it should be: a step that began before one that it needs was closed, was closed more than once or not at all (one
+ * whose condition does not hold is closed by that), or has not one receipt for each round of work.
  */
 export async function playFaults(town: TestTown, { molecule, briefs }: Played): Promise<string[]> {
   const { rows: events } = await sql<{ type: string; step: string; place: string }>`
     select type, payload->>'step' as step, run_seq as place from events
-    where molecule_id = ${molecule.id} and type in ('step_hooked', 'step_closed') order by run_seq`.execute(town.db);
+    where molecule_id = ${molecule.id} and (type in ('step_hooked', 'step_closed')
+      or (type = 'condition_found' and payload->>'holds' = 'false')) order by run_seq`.execute(town.db);
   const began = new Map<string, number>();
   const closed = new Map<string, number>();
   const faults: string[] = [];
@@ -316,6 +325,19 @@ async function standing(
     ended: new Set(rows.filter(({ ended }) => ended).map(({ molecule_id }) => molecule_id)).size,
     gated: rows.flatMap(({ molecule_id, step, ended }) => (step === null || ended ? [] : [{ molecule_id, step }])),
   };
+}
+
+/** Molecules that still run, and where they stand. */
+async function unfinished(town: TestTown, ids: readonly MoleculeId[]): Promise<string[]> {
+  const molecules = await Promise.all(ids.map((id) => town.ledger.getMolecule(id).catch(() => null)));
+  return molecules.flatMap((molecule, index) => {
+    if (molecule === null) return `${ids[index]} has not begun`;
+    const { formula, status, steps, steps_closed, steps_total } = molecule;
+    const at = steps.flatMap((step) =>
+      ['ready', 'hooked', 'gated'].includes(step.status) ? [`${step.step} ${step.status}`] : [],
+    );
+    return status === 'running' ? `${formula} ${steps_closed}/${steps_total} ${at.join(', ')}` : [];
+  });
 }
 
 /** What a person does about a gate, or the message of a forge: once for each. A timer and a condition open by themselves. */
