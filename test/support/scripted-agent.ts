@@ -81,9 +81,15 @@ export async function startCrew(town: TestTown): Promise<Crew> {
     const { receipt } = await town.ledger.writeReceipt(
       { actor: agent, session: { agent, incarnation } },
       {
-        ...{ molecule_id, step, attempt, round, session_id: null, outcome, output },
+        molecule_id,
+        step,
+        attempt,
+        round,
+        session_id: null,
+        outcome,
         note: `${step} is ${outcome}`,
         commit_id: null,
+        output,
       },
     );
     return resultOf(receipt, request.wants, null);
@@ -285,7 +291,7 @@ function itemsFor(vars: Readonly<Record<string, string>>): Json[] {
 }
 
 /** The same recipe with pauses of milliseconds. */
-function shortened({ digest: _, ...recipe }: Recipe): Recipe {
+function shortened(recipe: Recipe): Recipe {
   const short = (step: RecipeStep): RecipeStep => {
     const { gate, flow } = step;
     const retry = flow?.retry === undefined ? {} : { retry: { ...flow.retry, backoffMs: 1 } };
@@ -295,7 +301,7 @@ function shortened({ digest: _, ...recipe }: Recipe): Recipe {
       ...(flow === undefined ? {} : { flow: { ...flow, ...retry } }),
     };
   };
-  const body: Omit<Recipe, 'digest'> = {
+  const body: Recipe = {
     ...recipe,
     steps: recipe.steps.map(short),
     ...(recipe.groups === undefined
@@ -304,7 +310,7 @@ function shortened({ digest: _, ...recipe }: Recipe): Recipe {
           groups: Object.fromEntries(Object.entries(recipe.groups).map(([name, steps]) => [name, steps.map(short)])),
         }),
   };
-  // A Recipe is plain JSON; interfaces have no index.
+  // Another recipe needs another digest. A Recipe is plain JSON; interfaces have no index.
   return { ...body, digest: sha256(canonicalJson(body as unknown as JsonObject)) };
 }
 
