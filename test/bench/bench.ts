@@ -10,6 +10,7 @@ import type { MoleculeView } from '../../schema/views';
 import { killProcess, NODE, TOWN, until, type DrivenTown } from '../demo/driven-town';
 import { chainEnd, chainFaults, pourChain, withTown } from './chain';
 import { percentile, printTable, say, spread, timed } from './figures';
+import { AGENTS, runFleet, THINK_MS } from './fleet';
 import { bareStep } from './floor';
 import { KILL_KINDS, killOnce, LIMIT_MS } from './kills';
 import { ledgerFigures } from './ledger';
@@ -18,6 +19,7 @@ import { ledgerFigures } from './ledger';
 const SECTIONS: Readonly<Record<string, () => Promise<readonly string[]>>> = {
   hanoi: () => hanoi(),
   kills: () => kills(),
+  fleet: () => fleet(),
   ready: () => readyAmong(10_000),
   'ready-100k': () => readyAmong(100_000),
   create: () => createClose(),
@@ -134,6 +136,15 @@ async function countFaults(town: DrivenTown, molecule: MoleculeView, begunAgain:
       ? []
       : [`${attempts} further attempts for ${begunAgain} begun again`]),
   ];
+}
+
+async function fleet(): Promise<readonly string[]> {
+  const worker = { WORKER_SOCKET: '1', WORKER_THINK_MS: String(THINK_MS), WORKER_IDLE_MS: '600000' };
+  const { seconds, idealSeconds, stepMs, faults } = await withTown(worker, runFleet, undefined, AGENTS);
+  const head = ['seconds', 'ideal', 'ratio', 'step alone ms'];
+  const row = [seconds.toFixed(1), idealSeconds.toFixed(1), (seconds / idealSeconds).toFixed(2), stepMs.toFixed(0)];
+  printTable(`50 molecules of 20 steps over ${AGENTS} agents`, head, [row]);
+  return faults;
 }
 
 async function readyAmong(count: number): Promise<readonly string[]> {
