@@ -23,7 +23,11 @@ export function readyReads(store: Store): Pick<Ledger, 'readyTasks' | 'readyPage
     async readyPage(filter) {
       const size = input.limit(filter.limit, 50);
       const from = startOf(filter);
-      const rows = await selectTasks(store.db, await readyTail(store.db, filter, size + 1, from), filter.wisps === true);
+      const rows = await selectTasks(
+        store.db,
+        await readyTail(store.db, filter, size + 1, from),
+        filter.wisps === true,
+      );
       return input.pageOf(rows, size, (row) => cursorOf(filter.sort ?? 'priority', from.newSince, row), taskView);
     },
     async blockedTasks(filter) {

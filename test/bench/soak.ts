@@ -1,5 +1,9 @@
-/* `npm run soak [-- <minutes>]`: chain after chain with kills of every kind at random points, each chain checked; ends with 1 at the
- * first fault. */
+/* `npm run soak [-- <minutes>]`: first a million random commands to the ledger and the pure machines beside naive models, and ready over
+ * random graphs; then chain after chain with kills of every kind at random points, each chain checked, for that long (0: not at all).
+ * Ends with 1 at the first fault. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { NODE, PACKAGE } from '../demo/driven-town';
 import { chainEnd, chainFaults, pourChain, withTown } from './chain';
 import { printTable, say, spread } from './figures';
 import { KILL_KINDS, killOnce, type KillKind } from './kills';
@@ -7,7 +11,29 @@ import { KILL_KINDS, killOnce, type KillKind } from './kills';
 const DISCS = 7;
 const KILLS_EACH = 20;
 
+/** How much the tests below do at random; otherwise they do what fits into `npm test`. */
+const MODELS: Readonly<Record<string, string>> = {
+  TOWN_LEDGER_COMMANDS: '100000',
+  TOWN_MODEL_COMMANDS: '900000',
+  TOWN_READY_GRAPHS: '1000',
+};
+const MODEL_TESTS = 'test/schema/molecule/.*model|test/activities/ledger/(model|ready-graphs)';
+
+/** A failure prints the seed with which it comes again. */
+function compareModels(): boolean {
+  const env = { ...MODELS, ...process.env };
+  say(
+    `models: ${Object.keys(MODELS)
+      .map((name) => `${name}=${env[name]}`)
+      .join(' ')}`,
+  );
+  const jest = join(PACKAGE, 'tools', 'jest.js');
+  return spawnSync(NODE, [jest, '--testPathPatterns', MODEL_TESTS], { stdio: 'inherit', env }).status === 0;
+}
+
 async function main(minutes: number): Promise<boolean> {
+  if (!compareModels()) return false;
+  if (minutes === 0) return true;
   const end = Date.now() + minutes * 60_000;
   const times: Record<KillKind, number[]> = { session: [], host: [], everything: [] };
   const faults: string[] = [];

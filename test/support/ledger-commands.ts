@@ -63,7 +63,10 @@ export interface Asked {
   readonly idOf: (nth: Nth) => string;
 }
 
-const task: fc.Arbitrary<Nth> = fc.oneof({ weight: 60, arbitrary: fc.nat(99) }, { weight: 1, arbitrary: fc.constant(-1) });
+const task: fc.Arbitrary<Nth> = fc.oneof(
+  { weight: 60, arbitrary: fc.nat(99) },
+  { weight: 1, arbitrary: fc.constant(-1) },
+);
 const agent: fc.Arbitrary<string> = fc.oneof(
   { weight: 8, arbitrary: fc.constantFrom(AGENTS[0], AGENTS[1]) },
   { weight: 1, arbitrary: fc.constantFrom(...AGENTS) },

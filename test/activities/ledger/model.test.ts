@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { sql } from 'kysely';
 import type { Ask, Ledger } from '../../../schema/ledger';
-import { TASK_STATUSES } from '../../../schema/task/status';
 import { person } from './scene';
 import { testDatabase, type TestDatabase } from '../../support/database';
 import { AGENTS, command, expectSame, perform, type Asked, type Command } from '../../support/ledger-commands';
@@ -109,7 +108,7 @@ async function compare(rig_id: string, model: LedgerModel, about: string): Promi
   const stored = await read(town.db, rig_id);
   const { ledger } = town;
   expectSame(
-    stored.tasks.map(({ created_at: _, ...task }) => task),
+    stored.tasks.map((row) => row.task),
     tasks.map((task) => expectedRow(task, graph)),
     about,
   );
@@ -147,7 +146,7 @@ async function compare(rig_id: string, model: LedgerModel, about: string): Promi
     byId.map((task) => ({
       id: task.id,
       above: task.blocked_ancestor,
-      by: task.blocked_by.map(({ title: _, ...by }) => by),
+      by: task.blocked_by.map(({ id, type, never, status }) => ({ id, type, never, status })),
     })),
     blocked.map((task) => ({
       id: task.id,
@@ -175,7 +174,17 @@ function expectedRow(task: PlainTask & { molecule_id: string | null; child_count
   const { id, status, outcome, assigned_agent_id, parent_id, pinned, priority, type, owner, molecule_id, defer_until } =
     task;
   return {
-    ...{ id, status, outcome, assigned_agent_id, parent_id, pinned, priority, type, owner, molecule_id, defer_until },
+    id,
+    status,
+    outcome,
+    assigned_agent_id,
+    parent_id,
+    pinned,
+    priority,
+    type,
+    owner,
+    molecule_id,
+    defer_until,
     metadata: task.metadata,
     labels: task.labels,
     child_count: task.child_count,
@@ -221,7 +230,10 @@ async function read(db: TestDatabase['db'], rig_id: string) {
     select d.task_id, d.depends_on_id, d.type, d.metadata, d.holds from task_dependencies d join tasks t on t.id = d.task_id
     where t.rig_id = ${rig_id} order by d.task_id || ' ' || d.depends_on_id`.execute(db);
   return {
-    tasks: tasks.rows.map((row) => ({ ...row, defer_until: row.defer_until?.toISOString() ?? null })),
+    tasks: tasks.rows.map(({ created_at, ...row }) => ({
+      created_at: created_at.toISOString(),
+      task: { ...row, defer_until: row.defer_until?.toISOString() ?? null },
+    })),
     edges: edges.rows,
   };
 }
@@ -259,11 +271,16 @@ test(`${WRITERS} writers at once leave counters that hold, from seed ${SEED}`, a
 /** Everything kept, worked out again from statuses, parents and edges. */
 async function expectConsistent(ledger: Ledger, rig_id: string): Promise<void> {
   const { tasks: rows, edges: stored } = await read(town.db, rig_id);
-  const tasks = rows.map((row): PlainTask => ({
-    ...row,
-    status: TASK_STATUSES.find((status) => status === row.status) ?? 'open',
-    created_at: row.created_at.toISOString(),
-    ...{ title: '', description: '', rig_id, external_ref: null, source_system: null, due_at: null, updated_at: '' },
+  const tasks = rows.map(({ task, created_at }): PlainTask => ({
+    ...task,
+    created_at,
+    title: '',
+    description: '',
+    rig_id,
+    external_ref: null,
+    source_system: null,
+    due_at: null,
+    updated_at: '',
   }));
   const edges = stored.map((edge): PlainEdge => ({
     ...edge,
@@ -276,7 +293,7 @@ async function expectConsistent(ledger: Ledger, rig_id: string): Promise<void> {
     edges.map((edge) => graph.isHolding(edge)),
     'edges',
   );
-  for (const row of rows) {
+  for (const { task: row } of rows) {
     const { open, closed } = graph.children(row.id);
     const { open_blockers, parent_blocked, open_children, closed_children } = row;
     expectSame(
