@@ -170,10 +170,10 @@ export function createTownActivities(deps: TownDeps): TownActivities {
   };
 }
 
-/** `TOWN_GITHUB_TOKEN`, else `GITHUB_TOKEN`; `TOWN_GITHUB_API` is the address of a server of one's own. */
+/** `GITHUB_API_URL` is the address of a server of one's own. */
 function githubFromEnvironment(): Forge {
-  const { TOWN_GITHUB_TOKEN, GITHUB_TOKEN, TOWN_GITHUB_API } = process.env;
-  return createGithub({ token: TOWN_GITHUB_TOKEN ?? GITHUB_TOKEN ?? null, apiUrl: TOWN_GITHUB_API ?? null });
+  const { GITHUB_TOKEN, GITHUB_API_URL } = process.env;
+  return createGithub({ token: GITHUB_TOKEN ?? null, apiUrl: GITHUB_API_URL ?? null });
 }
 
 /** A refusal of the other run keeps its code; everything else is trouble that passes. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import type { Kysely } from 'kysely';
+import type { Forge } from '../activities/gate/forge';
 import { reconcile } from '../activities/projection/reconcile';
 import { type Courier, startCourier } from '../activities/courier/courier';
 import { type ConvoyFeeder, createTownActivities } from '../activities/town';
@@ -20,6 +21,8 @@ export interface OrchestratorDeps {
   /** Workflows kept in memory; 0 replays every run at every step (tests). */
   readonly maxCachedWorkflows?: number;
   readonly workflowBundle?: string;
+  /** Where gates look at CI runs and pull requests; absent: GitHub, with the token of the environment. */
+  readonly forge?: Forge;
 }
 
 export interface Orchestrator {
@@ -47,6 +50,7 @@ export async function startOrchestrator(deps: OrchestratorDeps): Promise<Orchest
       feeder: deps.feeder,
       taskQueue,
       timings,
+      ...(deps.forge === undefined ? {} : { forge: deps.forge }),
     }),
     // After a kill the server waits this long for the dead worker before it gives a run to another.
     stickyQueueScheduleToStartTimeout: '1s',

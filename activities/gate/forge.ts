@@ -57,7 +57,7 @@ export function createGithub(options: { readonly token: string | null; readonly 
   /** `absent`: what a thing that is not there means. */
   async function look(absent: string, body: () => Promise<GateState>): Promise<GateState> {
     if (token === null)
-      return { kind: 'unknown', reason: 'there is no token for the forge: set TOWN_GITHUB_TOKEN for the service' };
+      return { kind: 'unknown', reason: 'there is no token for the forge: set GITHUB_TOKEN where the town is started' };
     try {
       return await body();
     } catch (error) {

@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { TownError } from '../../schema/errors';
 import type { Worktrees } from '../worktree/git-worktree';
 import { tailOf } from './launcher';
@@ -16,18 +17,30 @@ export interface CheckRun {
   /** For each check. */
   readonly timeoutMs: number;
   readonly env: NodeJS.ProcessEnv;
+  /** Before a check that could not be made is tried again, then doubled; a second when absent. */
+  readonly pauseMs?: number;
 }
 
 /** Runs a step's acceptance checks, one after the other, on an export of the commit: what is not committed does not count.
- *  @throws CHECKS_FAILED with the check, its exit code and the tail of its output; INVALID_INPUT for what is no commit */
+ *  @throws CHECKS_FAILED with the check, its exit code and the tail of its output; UNAVAILABLE when a check could not be made (exit code 75); INVALID_INPUT for what is no commit */
 export async function runChecks(worktrees: Worktrees, run: CheckRun): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'town-check-'));
   mkdirSync(dirname(run.logFile), { recursive: true, mode: 0o700 });
   try {
     await worktrees.exportCommit(run.worktree, run.commit, folder);
     for (const check of run.checks) {
-      const end = await runCheck(check, folder, run);
+      const end = await runCheckable(check, folder, run);
       if (end.code === 0) continue;
+      if (end.code === UNCHECKABLE) {
+        throw new TownError(
+          'UNAVAILABLE',
+          `check \`${check}\` could not be made on ${run.commit.slice(0, 12)} (exit code 75)`,
+          {
+            hint: 'nothing is wrong with the work; close the step again in a while',
+            details: { check, commit_id: run.commit, output: tailOf(run.logFile, 4_000) },
+          },
+        );
+      }
       const how = end.timedOut
         ? `took longer than ${run.timeoutMs} ms`
         : `ended with ${end.signal ?? `exit code ${end.code}`}`;
@@ -38,6 +51,19 @@ export async function runChecks(worktrees: Worktrees, run: CheckRun): Promise<vo
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The exit code of sysexits for trouble that passes: it says nothing about the work. */
+const UNCHECKABLE = 75;
+const CHECK_TRIES = 3;
+
+/** A check that could not be made is tried again, which costs no attempt at the step. */
+async function runCheckable(check: string, cwd: string, run: CheckRun): ReturnType<typeof runCheck> {
+  for (let attempt = 1; ; attempt += 1) {
+    const end = await runCheck(check, cwd, run);
+    if (end.code !== UNCHECKABLE || attempt === CHECK_TRIES) return end;
+    await sleep((run.pauseMs ?? 1_000) * 2 ** (attempt - 1));
   }
 }
 

@@ -9,6 +9,7 @@ import type { Recipe } from '../../schema/formula/recipe';
 import { singleStepRecipe } from '../../schema/formula/single-step';
 import {
   parseAgentAddress,
+  parseName,
   runId,
   type AgentAddress,
   type MoleculeId,
@@ -19,7 +20,7 @@ import type { JsonObject } from '../../schema/json';
 import type { Ask, ConvoyInput, Ledger, RigInput, SlingTarget } from '../../schema/ledger';
 import type { DispatchQuestion } from '../../schema/policy';
 import type { IssueSource } from '../../schema/task/issue-source';
-import type { AgentView, ConvoyView, RigView, StepView, TaskView } from '../../schema/views';
+import type { AgentView, ConvoyView, GateView, MoleculeView, RigView, StepView, TaskView } from '../../schema/views';
 import { createExchange, type Exchange } from './exchange';
 import { createFormulaShelf, sha256, type FormulaShelf } from './formulas';
 
@@ -61,6 +62,17 @@ export interface TownClient extends Straight {
     molecule_id: MoleculeId,
     wish: { step: string; outcome: 'done' | 'failed' | 'skipped'; reason: string },
   ): Promise<{ n: number }>;
+  /** Nothing more is dispatched until it is resumed; what is being worked on goes on. */
+  pauseMolecule(ask: Ask, molecule_id: MoleculeId, reason: string): Promise<{ n: number }>;
+  resumeMolecule(ask: Ask, molecule_id: MoleculeId, reason: string): Promise<{ n: number }>;
+  /** Ends it. A task that was made for it is closed as cancelled, any other is open again. */
+  cancelMolecule(ask: Ask, molecule_id: MoleculeId, reason: string): Promise<{ task: TaskView | null }>;
+  /** A stuck or failed step gets new attempts. */
+  retryStep(ask: Ask, molecule_id: MoleculeId, wish: { step: string; reason: string }): Promise<{ n: number }>;
+  /** Appends the steps of another formula to a running molecule, as `<ref>.<step>`. */
+  bond(ask: Ask, molecule_id: MoleculeId, wish: BondWish): Promise<{ ref: string; formula: string; steps: number }>;
+  /** Opens a gate by hand. @throws FORBIDDEN for whom its formula does not name */
+  openGate(ask: Ask, molecule_id: MoleculeId, wish: { step: string; reason: string }): Promise<{ n: number }>;
   /** Steps that are due or being worked on. */
   nextSteps(molecule_id: MoleculeId): Promise<StepView[]>;
   /** Builds the projection anew from stored events and compares. @throws UNAVAILABLE outside the service */
@@ -101,6 +113,7 @@ const STRAIGHT = [
   'verifyAudit',
   'getMolecule',
   'listMolecules',
+  'listGates',
   'hook',
   'brief',
   'getReceipt',
@@ -161,6 +174,13 @@ export interface PourWish {
   readonly target: SlingTarget | null;
   /** A short-lived molecule, of this type and for so long; it needs a target. */
   readonly wisp?: { readonly type: string | null; readonly ttl_ms: number | null };
+}
+export interface BondWish {
+  readonly formula: string;
+  readonly vars: Readonly<Record<string, string>>;
+  /** What the ids of its steps begin with; the formula's name when absent. */
+  readonly ref: string | undefined;
+  readonly mode: 'sequential' | 'parallel';
 }
 export interface Slung {
   readonly task: TaskView;
@@ -294,6 +314,36 @@ export function createTownClient(parts: TownParts): TownClient {
     });
   }
 
+  async function expectRunning(molecule_id: MoleculeId): Promise<MoleculeView> {
+    const molecule = await ledger.getMolecule(molecule_id);
+    if (molecule.status === 'running' || molecule.status === 'paused') return molecule;
+    throw new TownError('WRONG_STATE', `molecule ${molecule_id} is ${molecule.status}`, {
+      hint: `see: town molecule show ${molecule_id}`,
+    });
+  }
+
+  async function tellMolecule(ask: Ask, molecule_id: MoleculeId, name: string, args: JsonObject) {
+    const message = { kind: 'update', name, args: { ...args, actor: ask.actor } } as const;
+    return { n: await ledger.tellRun(ask, runId.molecule(molecule_id), message) };
+  }
+
+  /** Any person, where the formula names nobody; an agent only when it, or its role, is named. @throws FORBIDDEN */
+  async function expectApprover(ask: Ask, { step, molecule_id, approvers }: GateView): Promise<void> {
+    const names = approvers ?? [];
+    if (actorKind(ask.actor) === 'person') {
+      const name = ask.actor.slice('person:'.length);
+      if (approvers === null || names.includes(name) || names.includes(ask.actor)) return;
+    } else if (ask.session !== undefined) {
+      const { role } = await ledger.getAgent(ask.session.agent);
+      if (names.includes(ask.session.agent) || names.includes(role)) return;
+    }
+    const who = approvers === null ? 'a person' : names.join(' or ');
+    throw new TownError('FORBIDDEN', `the gate of ${step} in ${molecule_id} is opened by ${who}, not by ${ask.actor}`, {
+      hint: 'ask them: town gate list',
+      details: { approvers },
+    });
+  }
+
   return {
     ...pick(ledger),
     formulas,
@@ -371,13 +421,7 @@ export function createTownClient(parts: TownParts): TownClient {
       return { n: await ledger.tellRun(ask, runId.agent(agent), { kind: 'update', name: 'release', args }) };
     },
     async resolveStep(ask, molecule_id, wish) {
-      const { steps } = await ledger.getMolecule(molecule_id);
-      const found = steps.find(({ id, step }) => step === wish.step || id === wish.step);
-      if (found === undefined) {
-        throw new TownError('NOT_FOUND', `${molecule_id} has no step ${wish.step}`, {
-          hint: `see: town molecule show ${molecule_id}`,
-        });
-      }
+      const found = stepOf(await ledger.getMolecule(molecule_id), wish.step);
       if (found.status === 'closed') {
         throw new TownError(
           'WRONG_STATE',
@@ -387,10 +431,73 @@ export function createTownClient(parts: TownParts): TownClient {
           },
         );
       }
-      const args = { step: found.step, outcome: wish.outcome, reason: wish.reason, actor: ask.actor };
-      return {
-        n: await ledger.tellRun(ask, runId.molecule(molecule_id), { kind: 'update', name: 'resolveStep', args }),
-      };
+      const { outcome, reason } = wish;
+      return await tellMolecule(ask, molecule_id, 'resolveStep', { step: found.step, outcome, reason });
+    },
+    async pauseMolecule(ask, molecule_id, reason) {
+      await expectRunning(molecule_id);
+      return await tellMolecule(ask, molecule_id, 'pause', { reason });
+    },
+    async resumeMolecule(ask, molecule_id, reason) {
+      await expectRunning(molecule_id);
+      return await tellMolecule(ask, molecule_id, 'resume', { reason });
+    },
+    async cancelMolecule(ask, molecule_id, reason) {
+      const { root_task_id } = await expectRunning(molecule_id);
+      if (root_task_id === null) {
+        await tellMolecule(ask, molecule_id, 'cancel', { reason });
+        return { task: null };
+      }
+      const { type } = await ledger.getTask(root_task_id);
+      const task =
+        type === 'molecule'
+          ? await ledger.closeTask(ask, root_task_id, { outcome: 'cancelled', reason, force: true })
+          : await ledger.unassignTask(ask, root_task_id, reason);
+      return { task };
+    },
+    async retryStep(ask, molecule_id, { step, reason }) {
+      const molecule = await expectRunning(molecule_id);
+      const found = stepOf(molecule, step);
+      const open = found.status === 'closed' ? found.outcome === 'failed' : found.status === 'ready';
+      if (!open) {
+        const state = found.status === 'closed' ? `closed as ${found.outcome ?? 'done'}` : found.status;
+        throw new TownError(
+          'WRONG_STATE',
+          `step ${found.step} of ${molecule_id} is ${state}: neither stuck nor failed`,
+          {
+            hint: `see: town molecule show ${molecule_id}`,
+          },
+        );
+      }
+      return await tellMolecule(ask, molecule_id, 'retryStep', { step: found.step, reason });
+    },
+    async bond(ask, molecule_id, { formula, vars, ref, mode }) {
+      const { rig_id, steps } = await expectRunning(molecule_id);
+      const { recipe } = formulas.cook(formula, vars, await rigPath(rig_id ?? undefined));
+      const name = parseName(ref ?? recipe.formula, 'the name of the bond');
+      if (steps.some(({ step }) => step === name || step.startsWith(`${name}.`))) {
+        throw new TownError('CONFLICT', `${molecule_id} has steps under the name ${name} already`, {
+          hint: 'choose another name with --ref',
+        });
+      }
+      await ledger.bondRecipe(ask, { molecule_id, recipe, ref: name, mode });
+      return { ref: name, formula: recipe.formula, steps: recipe.steps.length };
+    },
+    async openGate(ask, molecule_id, { step, reason }) {
+      const molecule = await expectRunning(molecule_id);
+      const found = stepOf(molecule, step);
+      const gate = (await ledger.listGates({ molecule_id })).find((each) => each.step === found.step);
+      if (gate === undefined) {
+        throw new TownError(
+          'WRONG_STATE',
+          `step ${found.step} of ${molecule_id} is ${found.status}: it waits at no gate`,
+          {
+            hint: `see: town gate list --molecule ${molecule_id}`,
+          },
+        );
+      }
+      await expectApprover(ask, gate);
+      return await tellMolecule(ask, molecule_id, 'openGate', { step: found.step, reason });
     },
     async nextSteps(molecule_id) {
       const { steps } = await ledger.getMolecule(molecule_id);
@@ -403,6 +510,15 @@ export function createTownClient(parts: TownParts): TownClient {
       });
     },
   };
+}
+
+/** By its name or its id. @throws NOT_FOUND */
+function stepOf({ id: molecule_id, steps }: MoleculeView, wanted: string): StepView {
+  const found = steps.find(({ id, step }) => step === wanted || id === wanted);
+  if (found !== undefined) return found;
+  throw new TownError('NOT_FOUND', `${molecule_id} has no step ${wanted}`, {
+    hint: `see: town molecule show ${molecule_id}`,
+  });
 }
 
 /** A caller's session as the one who asks. */

@@ -5,6 +5,7 @@ import { exchangeVerbs } from './verbs/exchange';
 import { formulaVerbs } from './verbs/formulas';
 import { graphVerbs } from './verbs/graph';
 import { overviewVerbs } from './verbs/overview';
+import { moleculeVerbs } from './verbs/molecules';
 import { readyVerbs } from './verbs/ready';
 import { taskVerbs } from './verbs/tasks';
 import { townVerbs } from './verbs/town';
@@ -25,6 +26,7 @@ export const VERBS: readonly Verb[] = [
   ...bulkVerbs,
   ...wispVerbs,
   ...formulaVerbs,
+  ...moleculeVerbs,
   ...workVerbs,
   ...townVerbs,
   ...exchangeVerbs,

@@ -3,7 +3,13 @@ import { applyEvent as applyToQueue, type DispatchEvent, type Dispatcher } from 
 import type { LeanStep } from '../../schema/ledger';
 import { applyEvent } from '../../schema/molecule/apply';
 import { type End, endStep } from '../../schema/molecule/ends';
-import { type Molecule, type MoleculeEvent, positionOf, type Step } from '../../schema/molecule/molecule';
+import {
+  type Molecule,
+  type MoleculeEvent,
+  positionOf,
+  type RecordedMoleculeEvent,
+  type Step,
+} from '../../schema/molecule/molecule';
 import { type MoleculeCommand, nextCommands, nextDecision } from '../../schema/molecule/next';
 import { standingsOf } from '../../schema/molecule/standing';
 import type { MoleculeInput } from '../../schema/runs';
@@ -120,14 +126,16 @@ function fold<State, Event>(
 export class Play {
   molecule: Molecule;
   now = START;
+  /** All that happened, in order. */
+  readonly events: RecordedMoleculeEvent[] = [];
 
   constructor(input: MoleculeInput) {
-    this.molecule = applyEvent(null, { seq: 1, at: START, event: { type: 'molecule_poured', input } });
+    this.molecule = this.applied(null, { type: 'molecule_poured', input });
     this.decide();
   }
 
   record(event: MoleculeEvent): this {
-    this.molecule = applyEvent(this.molecule, { seq: this.molecule.seq + 1, at: this.now, event });
+    this.molecule = this.applied(this.molecule, event);
     return this.decide();
   }
 
@@ -169,7 +177,13 @@ export class Play {
       if (round > 20_000) throw new Error('decides for ever');
       const event = nextDecision(this.molecule, standingsOf(this.molecule));
       if (event === null) return this;
-      this.molecule = applyEvent(this.molecule, { seq: this.molecule.seq + 1, at: this.now, event });
+      this.molecule = this.applied(this.molecule, event);
     }
+  }
+
+  private applied(before: Molecule | null, event: MoleculeEvent): Molecule {
+    const recorded = { seq: this.events.length + 1, at: this.now, event };
+    this.events.push(recorded);
+    return applyEvent(before, recorded);
   }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
 import { Worker } from '@temporalio/worker';
+import type { Forge } from '../../activities/gate/forge';
 import { listen } from '../../activities/ledger/connect';
 import { createLedger } from '../../activities/ledger/ledger';
 import { startSealer } from '../../activities/ledger/sealer';
@@ -59,6 +60,7 @@ export async function startTestTown(
     readonly maxCachedWorkflows?: number;
     readonly automaticDispatch?: boolean;
     readonly workersMax?: number;
+    readonly forge?: Forge;
   } = {},
 ): Promise<TestTown> {
   if (!runtimeInstalled) {
@@ -112,6 +114,7 @@ export async function startTestTown(
       timings,
       log: () => undefined,
       workflowBundle: join(root, 'dist', 'workflow-bundle.js'),
+      ...(options.forge === undefined ? {} : { forge: options.forge }),
       ...(options.maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows: options.maxCachedWorkflows }),
     });
   let orchestrator = await start();
@@ -182,7 +185,7 @@ export async function startTestTown(
     finished: (molecule_id) =>
       until(`the end of ${molecule_id}`, async () => {
         const molecule = await ledger.getMolecule(molecule_id).catch(() => null);
-        return molecule !== null && molecule.status !== 'running' ? molecule : null;
+        return molecule !== null && molecule.status !== 'running' && molecule.status !== 'paused' ? molecule : null;
       }),
     async restartOrchestrator() {
       await orchestrator.stop();

@@ -327,3 +327,75 @@ test('waits for an external session and serves it', async () => {
   await at.desk.closeStep(second, close());
   expect(await first.result).toMatchObject({ incarnation: 2 });
 });
+
+test('a failed step that is tried again has a receipt for each round, and a repeated close does not fail the next one', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  await at.desk.current(caller, 5_000);
+  const failing = close({ step: 'one', outcome: 'failed', note: 'no', next_wait_ms: 5_000 });
+  const closing = at.desk.closeStep(caller, failing);
+  expect(await first.result).toMatchObject({ outcome: 'failed' });
+  at.project('one', { step_status: 'ready', round: 2 });
+  const second = attempt(at.desk, request('one', { attempt: 2, dispatch: 2, round: 2 }));
+  // Its answer has the same step once more, as it is in the next round.
+  expect(await closing).toMatchObject({ outcome: 'failed', projected: true, next: { step: 'one', attempt: 2 } });
+
+  // Another answer got lost on the way: the third round has begun, and the session has not been told.
+  at.followClose('one', { step_status: 'ready', round: 3 });
+  await at.desk.closeStep(caller, close({ step: 'one', outcome: 'failed', note: 'again' }));
+  expect(await second.result).toMatchObject({ outcome: 'failed' });
+  const third = attempt(at.desk, request('one', { attempt: 3, dispatch: 3, round: 3 }));
+  const repeated = await at.desk.closeStep(caller, close({ step: 'one', outcome: 'failed', note: 'again' }));
+  expect(repeated).toMatchObject({ already: true, outcome: 'failed' });
+
+  at.followClose('one', { step_status: 'closed', round: 3 });
+  await at.desk.current(caller, 5_000);
+  await at.desk.closeStep(caller, close({ step: 'one' }));
+  expect(await third.result).toMatchObject({ outcome: 'done' });
+  expect(at.ledger.receipts.map(({ round, outcome }) => [round, outcome])).toEqual([
+    [1, 'failed'],
+    [2, 'failed'],
+    [3, 'done'],
+  ]);
+  expect(at.ledger.sessions).toHaveLength(1);
+});
+
+test('tells the molecule what it wants to know of the end of a step, and nothing more', async () => {
+  const at = town();
+  const wants = {
+    outputs: [['found', 'list'], ['none']],
+    files: ['a.txt', 'b.txt', '../rig', '/etc/passwd'],
+    env: ['TOWN_VAR_MODE', 'HOME'],
+  };
+  const first = attempt(at.desk, request('one', { wants }));
+  const caller = await callerOf(at);
+  process.env['TOWN_VAR_MODE'] = 'fast';
+  at.followClose('one', { step_status: 'closed' });
+  await at.desk.closeStep(caller, close({ output: { found: { list: [1, 2], more: 'x' }, text: 'y' } }));
+  expect(await first.result).toMatchObject({
+    output: { found: { list: [1, 2] } },
+    facts: {
+      files: { 'a.txt': true, 'b.txt': false, '../rig': false, '/etc/passwd': false },
+      env: { TOWN_VAR_MODE: 'fast' },
+    },
+  });
+  const plain = attempt(at.desk, request('two'));
+  await at.desk.current(caller, 5_000);
+  at.followClose('two', { step_status: 'closed' });
+  await at.desk.closeStep(caller, close({ output: { a: 1 } }));
+  const result = await plain.result;
+  expect(result).not.toHaveProperty('output');
+  expect(result).not.toHaveProperty('facts');
+});
+
+test('a check that cannot be made is tried again, and refuses the close without blaming the work', async () => {
+  const at = town(SLEEPER, ['exit 75']);
+  attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  await expect(at.desk.closeStep(caller, close())).rejects.toMatchObject({
+    code: 'UNAVAILABLE',
+    hint: expect.stringContaining('close the step again'),
+  });
+  expect(at.ledger.receipts).toEqual([]);
+}, 20_000);

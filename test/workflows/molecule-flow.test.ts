@@ -1,0 +1,475 @@
+import type { GateSpec, RunCondition, StepFlow } from '../../schema/formula/flow';
+import type { Recipe, RecipeStep } from '../../schema/formula/recipe';
+import { runId } from '../../schema/ids';
+import type { Json } from '../../schema/json';
+import type { MoleculeView } from '../../schema/views';
+import { createFakeForge } from '../support/fakes/forge';
+import { makeGitRig } from '../support/git-rig';
+import { lost, startTestTown, type TestTown } from '../support/town';
+
+const asked = { actor: 'person:ada' };
+let recipes = 0;
+
+type Draft = Pick<RecipeStep, 'id'> & Partial<RecipeStep>;
+
+function full(step: Draft): RecipeStep {
+  return {
+    title: step.id,
+    instructions: `do ${step.id}`,
+    acceptance: null,
+    checks: [],
+    needs: [],
+    parallel: true,
+    gate: null,
+    priority: null,
+    labels: [],
+    metadata: {},
+    assignee: null,
+    ...step,
+  };
+}
+
+function recipeOf(steps: readonly Draft[], groups: Record<string, readonly Draft[]> = {}): Recipe {
+  recipes += 1;
+  return {
+    schema: 1,
+    formula: 'flow',
+    version: 1,
+    type: 'workflow',
+    title: 'flow',
+    description: '',
+    vars: {},
+    steps: steps.map(full),
+    groups: Object.fromEntries(Object.entries(groups).map(([name, body]) => [name, body.map(full)])),
+    digest: `flow-${process.pid}-${recipes}`,
+  };
+}
+
+const says = (step: string, key: string, right: Json): RunCondition => ({
+  op: 'compare',
+  left: { of: 'output', step, path: [key] },
+  is: '==',
+  right,
+});
+const looping = (max: number): StepFlow => ({ loop: { group: 'body', until: says('check', 'ok', true), max } });
+const fanning: StepFlow = {
+  fanOut: { group: 'body', path: ['list'], vars: { what: '{item}' }, mode: 'parallel', itemsMax: 20 },
+};
+const gated = (gate: GateSpec): Recipe => recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'], gate }]);
+
+describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
+  'what a molecule does by its flow, workflows cached: $maxCachedWorkflows',
+  ({ maxCachedWorkflows }) => {
+    const forge = createFakeForge();
+    let town: TestTown;
+    let agents = 0;
+
+    beforeAll(async () => {
+      town = await startTestTown({
+        timings: { gatePollMs: 100, gatePollMaxMs: 200 },
+        forge,
+        ...(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows }),
+      });
+    });
+    afterAll(async () => {
+      await town.stop();
+    });
+
+    /** A fresh agent that answers with what `output` says of the step, or throws. */
+    async function agentWith(answer: (step: string, attempt: number) => object = () => ({})): Promise<string> {
+      agents += 1;
+      const id = `${town.rig.id}/crew/a${agents}`;
+      await town.ledger.addAgent(asked, { id, role: 'crew', rig_id: town.rig.id, runtime: { preset: 'external' } });
+      await town.serve(id, async ({ step, attempt }) => answer(step, attempt));
+      return id;
+    }
+    async function slung(target: string, recipe: Recipe, rig_id = town.rig.id) {
+      const decision_id = await town.ledger.recordDecision({
+        action: 'dispatch',
+        actor: asked.actor,
+        allow: true,
+        reasons: [],
+        question: {},
+        input_digest: 'x',
+        policy_hash: 'x',
+      });
+      const kind = target.includes('/') ? ('agent' as const) : ('rig' as const);
+      const { task, molecule_id } = await town.ledger.pour(asked, {
+        recipe,
+        rig_id,
+        target: { kind, id: target },
+        decision_id,
+      });
+      if (molecule_id === null) throw new Error('it was slung');
+      return { task, molecule_id };
+    }
+    const outcomes = ({ steps }: MoleculeView) => Object.fromEntries(steps.map((step) => [step.step, step.outcome]));
+    const stepOf = async (molecule_id: string, name: string) => {
+      const molecule = await town.ledger.getMolecule(molecule_id).catch(() => null);
+      return molecule?.steps.find((step) => step.step === name) ?? null;
+    };
+    const reaches = (molecule_id: string, name: string, status: string) =>
+      town.until(`${name} to be ${status}`, async () => {
+        const step = await stepOf(molecule_id, name);
+        return step?.status === status ? step : null;
+      });
+    const dispatches = (molecule_id: string) =>
+      town.performed
+        .filter((request) => request.molecule_id === molecule_id)
+        .map(({ step, dispatch }) => `${step}:${dispatch}`);
+
+    it('goes round a loop until its condition holds, and then on', async () => {
+      let round = 0;
+      const amber = await agentWith((step) => {
+        if (step.endsWith('.check')) round += 1;
+        return step.endsWith('.check')
+          ? { output: { ok: round === 3, more: 'x'.repeat(10_000) } }
+          : { commit_id: step };
+      });
+      const body = [{ id: 'fix' }, { id: 'check', needs: ['fix'] }];
+      const recipe = recipeOf(
+        [
+          { id: 'loop', flow: looping(5) },
+          { id: 'end', needs: ['loop'] },
+        ],
+        { body },
+      );
+      const { task, molecule_id } = await slung(amber, recipe);
+      const molecule = await town.finished(molecule_id);
+      expect(molecule.status).toBe('completed');
+      expect(molecule.steps.map(({ step }) => step)).toEqual([
+        'loop',
+        'end',
+        ...[1, 2, 3].flatMap((n) => [`loop.iter${n}.fix`, `loop.iter${n}.check`]),
+      ]);
+      const last = town.performed.findLast((request) => request.molecule_id === molecule_id);
+      expect(last).toMatchObject({ step: 'end', base_commit: 'loop.iter3.fix' });
+      expect(new Set(dispatches(molecule_id)).size).toBe(7);
+      await town.until('the task to close', async () => (await town.ledger.getTask(task.id)).status === 'closed');
+    });
+
+    let items = 0;
+    it.each([0, 1, 7])('fans out over %d items on the workers of the rig, and gathers', async (count) => {
+      items = count;
+      for (const name of ['amber', 'basalt'])
+        await town.serve(`${town.rig.id}/polecats/${name}`, async ({ step }) =>
+          step === 'scan' ? { output: { list: Array.from({ length: items }, (_, index) => `f${index}`) } } : {},
+        );
+      const recipe = recipeOf(
+        [
+          { id: 'scan', flow: fanning },
+          { id: 'gather', flow: { waitsFor: { of: 'scan', mode: 'all' } } },
+        ],
+        {
+          body: [
+            { id: 'look', title: 'look at {item}' },
+            { id: 'tell', needs: ['look'] },
+          ],
+        },
+      );
+      const { molecule_id } = await slung(town.rig.id, recipe);
+      const molecule = await town.finished(molecule_id);
+      expect(molecule.status).toBe('completed');
+      expect(molecule.steps).toHaveLength(2 + 2 * count);
+      expect(molecule.steps.every(({ outcome }) => outcome === 'done')).toBe(true);
+      const done = dispatches(molecule_id);
+      expect(done).toHaveLength(2 + 2 * count);
+      expect(new Set(done).size).toBe(done.length);
+      expect(done.at(-1)).toBe('gather:1');
+      if (count > 0) expect(await stepOf(molecule_id, 'scan.0.look')).toMatchObject({ title: 'look at f0' });
+    });
+
+    it('skips what its condition speaks against, by an output and by a file', async () => {
+      const when = (condition: RunCondition): StepFlow => ({ when: condition });
+      const file: RunCondition = { op: 'compare', left: { of: 'file', path: 'go' }, is: '==', right: true };
+      const basalt = await agentWith((step) =>
+        step === 'a' ? { output: { n: 2 }, facts: { files: { go: true }, env: {} } } : {},
+      );
+      const recipe = recipeOf([
+        { id: 'a' },
+        { id: 'no', needs: ['a'], flow: when(says('a', 'n', 1)) },
+        { id: 'yes', needs: ['a'], flow: when(says('a', 'n', 2)) },
+        { id: 'file', needs: ['a'], flow: when(file) },
+        { id: 'end', needs: ['no', 'yes', 'file'] },
+      ]);
+      const { molecule_id } = await slung(basalt, recipe);
+      const molecule = await town.finished(molecule_id);
+      expect(outcomes(molecule)).toEqual({ a: 'done', no: 'skipped', yes: 'done', file: 'done', end: 'done' });
+      expect(town.performed.find((request) => request.molecule_id === molecule_id)).toMatchObject({
+        wants: { outputs: [['n']], files: ['go'], env: [] },
+      });
+    });
+
+    it('tries a failed step again, and compensates what fails for good', async () => {
+      const cobalt = await agentWith((step, attempt) => {
+        if (step === 'flaky') return { outcome: attempt < 3 ? 'failed' : 'done' };
+        return { outcome: step === 'bad' ? 'failed' : 'done' };
+      });
+      const retry = { attemptsMax: 3, backoffMs: 5, exhausted: 'fail' as const };
+      const recipe = recipeOf(
+        [
+          { id: 'flaky', flow: { retry } },
+          { id: 'bad', needs: ['flaky'], flow: { onFailure: { kind: 'compensate', group: 'undo' } } },
+          { id: 'never', needs: ['bad'] },
+        ],
+        { undo: [{ id: 'back' }] },
+      );
+      const { molecule_id } = await slung(cobalt, recipe);
+      const molecule = await town.finished(molecule_id);
+      expect(molecule.status).toBe('failed');
+      expect(outcomes(molecule)).toEqual({ flaky: 'done', bad: 'failed', never: null, 'bad.undo.back': 'done' });
+      const rounds = town.performed.filter(
+        (request) => request.molecule_id === molecule_id && request.step === 'flaky',
+      );
+      expect(rounds.map(({ attempt, round }) => [attempt, round ?? 1])).toEqual([
+        [1, 1],
+        [2, 2],
+        [3, 3],
+      ]);
+      expect(await stepOf(molecule_id, 'flaky')).toMatchObject({ round: 3, attempt: 3 });
+    });
+
+    it('gives a stuck step new attempts when a person says so', async () => {
+      let broken = true;
+      const dolomite = await agentWith((step) => {
+        if (step === 'b' && broken) throw lost('SESSION_LOST');
+        return {};
+      });
+      const { molecule_id } = await slung(dolomite, recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'] }]));
+      await town.until(
+        'attention',
+        async () => (await town.ledger.getMolecule(molecule_id).catch(() => null))?.attention,
+      );
+      broken = false;
+      await town.town.retryStep(asked, molecule_id, { step: 'b', reason: 'mended' });
+      expect(outcomes(await town.finished(molecule_id))).toEqual({ a: 'done', b: 'done' });
+      expect(await stepOf(molecule_id, 'b')).toMatchObject({ attempt: 6 });
+    });
+
+    it('dispatches nothing while it is paused, and goes on when it is resumed', async () => {
+      const arrived = Promise.withResolvers<void>();
+      const goOn = Promise.withResolvers<void>();
+      const ember = await agentWith();
+      const slow = `${town.rig.id}/crew/slow${agents}`;
+      await town.ledger.addAgent(asked, {
+        id: slow,
+        role: 'crew',
+        rig_id: town.rig.id,
+        runtime: { preset: 'external' },
+      });
+      await town.serve(slow, async ({ step }) => {
+        if (step === 'a') {
+          arrived.resolve();
+          await goOn.promise;
+        }
+        return {};
+      });
+      expect(ember).not.toBe(slow);
+      const { molecule_id } = await slung(slow, recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'] }]));
+      await arrived.promise;
+      await town.until('its row', async () => await stepOf(molecule_id, 'a'));
+      await town.town.pauseMolecule(asked, molecule_id, 'the plan changes');
+      await town.until('it to be paused', async () => (await town.ledger.getMolecule(molecule_id)).status === 'paused');
+      goOn.resolve();
+      await reaches(molecule_id, 'a', 'closed');
+      await town.until('an empty hook', async () => (await town.ledger.hook(slow)).items.length === 0);
+      expect(dispatches(molecule_id)).toEqual(['a:1']);
+      await town.town.resumeMolecule(asked, molecule_id, '');
+      expect(outcomes(await town.finished(molecule_id))).toEqual({ a: 'done', b: 'done' });
+    });
+
+    it('takes the steps of another recipe along, after its own and beside them', async () => {
+      const flint = await agentWith();
+      const human: GateSpec = { kind: 'human', prompt: '', timeoutMs: null };
+      const { molecule_id } = await slung(flint, gated(human));
+      await reaches(molecule_id, 'b', 'gated');
+      const more = recipeOf([{ id: 'p' }, { id: 'q', needs: ['p'] }]);
+      await town.ledger.bondRecipe(asked, { molecule_id, recipe: more, ref: 'later', mode: 'sequential' });
+      await town.ledger.bondRecipe(asked, { molecule_id, recipe: more, ref: 'now', mode: 'parallel' });
+      await reaches(molecule_id, 'now.q', 'closed');
+      expect(await stepOf(molecule_id, 'later.p')).toMatchObject({ status: 'waiting' });
+      await town.town.openGate(asked, molecule_id, { step: 'b', reason: 'seen' });
+      const molecule = await town.finished(molecule_id);
+      expect(molecule.status).toBe('completed');
+      expect(dispatches(molecule_id)).toEqual(['a:1', 'now.p:1', 'now.q:1', 'b:1', 'later.p:1', 'later.q:1']);
+    });
+
+    it('opens a human gate only to whom the formula names, and calls a person when it is late', async () => {
+      const garnet = await agentWith();
+      const gate: GateSpec = { kind: 'human', prompt: 'ship it?', timeoutMs: 50, approvers: ['lead'] };
+      const { molecule_id } = await slung(garnet, gated(gate));
+      await town.until('the mail', async () => {
+        const mail = await town.db.selectFrom('mail').selectAll().where('kind', '=', 'gate_escalated').execute();
+        return mail.some(({ body }) => body.includes(molecule_id));
+      });
+      const found = await town.until('attention', async () => {
+        const molecule = await town.ledger.getMolecule(molecule_id);
+        return molecule.attention === null ? null : molecule;
+      });
+      expect(found.attention).toBe('the gate of step b stays closed: waited 50 ms for lead');
+      expect(await town.town.listGates({ molecule_id })).toMatchObject([
+        { step: 'b', kind: 'human', prompt: 'ship it?', approvers: ['lead'], waits_for: 'lead' },
+      ]);
+      const wish = { step: 'b', reason: 'yes' };
+      await expect(town.town.openGate(asked, molecule_id, wish)).rejects.toMatchObject({ code: 'FORBIDDEN' });
+      await town.town.openGate({ actor: 'person:lead' }, molecule_id, wish);
+      expect((await town.finished(molecule_id)).attention).toBeNull();
+    });
+
+    it('opens gates by time and by condition', async () => {
+      const heliodor = await agentWith((step) => (step === 'x' ? { output: { ok: true } } : {}));
+      const recipe = recipeOf([
+        { id: 'x', gate: { kind: 'timer', durationMs: 60 } },
+        { id: 'y', gate: { kind: 'condition', when: says('x', 'ok', true), timeoutMs: null } },
+      ]);
+      const { molecule_id } = await slung(heliodor, recipe);
+      expect(outcomes(await town.finished(molecule_id))).toEqual({ x: 'done', y: 'done' });
+    });
+
+    it('opens the gate of whoever waits for a task in the transaction that closes it, and of a molecule when it ends', async () => {
+      const indigo = await agentWith();
+      const task = await town.ledger.createTask(asked, { title: 'elsewhere' });
+      const first = await slung(indigo, gated({ kind: 'task', task_id: task.id, timeoutMs: null }));
+      const second = await slung(indigo, gated({ kind: 'molecule', molecule_id: first.molecule_id, timeoutMs: null }));
+      await reaches(first.molecule_id, 'b', 'gated');
+      await reaches(second.molecule_id, 'b', 'gated');
+      await town.ledger.closeTask(asked, task.id, { outcome: 'done' });
+      const told = await town.db
+        .selectFrom('outbox')
+        .selectAll()
+        .where('target', '=', runId.molecule(first.molecule_id))
+        .execute();
+      expect(told.map(({ message }) => message)).toContainEqual(expect.objectContaining({ name: 'openGate' }));
+      expect((await town.finished(first.molecule_id)).status).toBe('completed');
+      expect((await town.finished(second.molecule_id)).status).toBe('completed');
+    });
+
+    it('finds by its own look what nobody told it of', async () => {
+      const jasper = await agentWith();
+      const closed = await town.ledger.createTask(asked, { title: 'before' });
+      await town.ledger.closeTask(asked, closed.id, { outcome: 'done' });
+      const known = await slung(jasper, gated({ kind: 'task', task_id: closed.id, timeoutMs: null }));
+      expect((await town.finished(known.molecule_id)).status).toBe('completed');
+      const address = `desk-${agents}`;
+      const waiting = await slung(jasper, gated({ kind: 'mail', address, timeoutMs: null }));
+      await reaches(waiting.molecule_id, 'b', 'gated');
+      await town.db
+        .insertInto('mail')
+        .values({ sender: 'ada', recipient: address, kind: 'note', subject: 'go', body: '', dedupe_key: null })
+        .execute();
+      expect((await town.finished(waiting.molecule_id)).status).toBe('completed');
+      const nothing = await slung(jasper, gated({ kind: 'task', task_id: 'hq-nothing', timeoutMs: null }));
+      const doubted = await town.until('attention', async () => {
+        const molecule = await town.ledger.getMolecule(nothing.molecule_id).catch(() => null);
+        return molecule?.attention == null ? null : molecule;
+      });
+      expect(doubted.attention).toContain('there is no task hq-nothing');
+      await town.town.openGate(asked, nothing.molecule_id, { step: 'b', reason: '' });
+      expect((await town.finished(nothing.molecule_id)).status).toBe('completed');
+    });
+
+    it('looks at CI runs and pull requests at the forge of the rig, and calls a person when they fail', async () => {
+      const { rig: path, git } = makeGitRig();
+      git(path, 'remote', 'add', 'origin', 'https://github.com/acme/web.git');
+      const id = `f${town.rig.id}`;
+      await town.ledger.addRig(asked, {
+        id,
+        prefix: id,
+        path,
+        default_branch: 'main',
+        workers_max: 1,
+        runtime: { preset: 'external' },
+      });
+      const kyanite = `${id}/crew/k`;
+      await town.ledger.addAgent(asked, { id: kyanite, role: 'crew', rig_id: id, runtime: { preset: 'external' } });
+      await town.serve(kyanite, async () => ({}));
+      forge.runs.set('build', 'running');
+      const ci = await slung(kyanite, gated({ kind: 'ci_run', run: 'build', timeoutMs: null }), id);
+      await reaches(ci.molecule_id, 'b', 'gated');
+      forge.runs.set('build', 'succeeded');
+      expect((await town.finished(ci.molecule_id)).status).toBe('completed');
+      forge.pulls.set('7', 'closed');
+      const pull = await slung(kyanite, gated({ kind: 'pull_request', number: '7', timeoutMs: null }), id);
+      await town.until('the mail', async () => {
+        const mail = await town.db.selectFrom('mail').selectAll().where('kind', '=', 'gate_escalated').execute();
+        return mail.some(({ body }) => body.includes(pull.molecule_id));
+      });
+      forge.pulls.set('7', 'merged');
+      expect((await town.finished(pull.molecule_id)).status).toBe('completed');
+    });
+
+    it('is cancelled with the task that was made for it', async () => {
+      const larimar = await agentWith();
+      const { task, molecule_id } = await slung(larimar, gated({ kind: 'human', prompt: '', timeoutMs: null }));
+      await reaches(molecule_id, 'b', 'gated');
+      await town.town.cancelMolecule(asked, molecule_id, 'not wanted');
+      expect((await town.finished(molecule_id)).status).toBe('cancelled');
+      expect(await town.ledger.getTask(task.id)).toMatchObject({ status: 'closed', outcome: 'cancelled' });
+    });
+  },
+);
+
+describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
+  'a molecule that continues as new in the middle, workflows cached: $maxCachedWorkflows',
+  ({ maxCachedWorkflows }) => {
+    it('goes on with its loop, its gate and its paused work at the right step', async () => {
+      const town = await startTestTown({
+        timings: { rolloverMs: 40, gatePollMs: 50, gatePollMaxMs: 50 },
+        ...(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows }),
+      });
+      try {
+        const id = `${town.rig.id}/crew/amber`;
+        await town.ledger.addAgent(asked, { id, role: 'crew', rig_id: town.rig.id, runtime: { preset: 'external' } });
+        let checks = 0;
+        await town.serve(id, async ({ step }) => {
+          if (!step.endsWith('.check')) return {};
+          checks += 1;
+          return { output: { ok: checks === 5 } };
+        });
+        const body = [{ id: 'fix' }, { id: 'check', needs: ['fix'] }];
+        const gate: GateSpec = { kind: 'human', prompt: '', timeoutMs: null };
+        const recipe = recipeOf(
+          [
+            { id: 'loop', flow: looping(20) },
+            { id: 'end', needs: ['loop'], gate },
+          ],
+          { body },
+        );
+        const decision_id = await town.ledger.recordDecision({
+          action: 'dispatch',
+          actor: asked.actor,
+          allow: true,
+          reasons: [],
+          question: {},
+          input_digest: 'x',
+          policy_hash: 'x',
+        });
+        const { molecule_id } = await town.ledger.pour(asked, {
+          recipe,
+          rig_id: town.rig.id,
+          target: { kind: 'agent', id },
+          decision_id,
+        });
+        if (molecule_id === null) throw new Error('it was slung');
+        await town.until('the gate', async () => (await town.ledger.listGates({ molecule_id })).length === 1);
+        const handle = town.temporal.client.workflow.getHandle(runId.molecule(molecule_id));
+        const { runId: present } = await handle.describe();
+        const runs = new Set<string>([present]);
+        for await (const run of town.temporal.client.workflow.list({
+          query: `WorkflowId = '${runId.molecule(molecule_id)}'`,
+        }))
+          runs.add(run.runId);
+        expect(runs.size).toBeGreaterThan(2);
+        await town.town.openGate(asked, molecule_id, { step: 'end', reason: '' });
+        const molecule = await town.finished(molecule_id);
+        expect(molecule.status).toBe('completed');
+        expect(molecule.steps).toHaveLength(2 + 10);
+        const done = town.performed.map(({ step, dispatch }) => `${step}:${dispatch}`);
+        expect(new Set(done).size).toBe(done.length);
+        expect(done).toHaveLength(11);
+      } finally {
+        await town.stop();
+      }
+    });
+  },
+);
