@@ -113,7 +113,7 @@ test('is in no list and never ready, unless wisps are asked for', async () => {
   expect((await town.ledger.listWisps({ wisp_type: 'patrol' })).items.map((each) => each.title)).toEqual(['patrolled']);
 });
 
-test('leaves nothing in tasks, trail, audit, mail or copies, whatever becomes of it', async () => {
+test('leaves nothing in tasks, trail, audit, mail, copies or exports, whatever becomes of it', async () => {
   const secret = 'xylophone-wisp';
   const wisps = [];
   for (let n = 0; n < 4; n += 1) wisps.push(await make(`${secret} ${n}`, { description: secret, labels: [secret] }));
@@ -123,7 +123,8 @@ test('leaves nothing in tasks, trail, audit, mail or copies, whatever becomes of
   await town.ledger.squashWisps(person, [squashed], {});
   await expire(expired);
   await town.ledger.sweep();
-  const text = await durableText();
+  let text = await durableText();
+  await town.ledger.exportTasks({}, (lines) => void (text += lines));
   expect(text).not.toContain(secret);
   for (const wisp of wisps) expect(text).not.toContain(wisp.id);
 });
