@@ -63,7 +63,8 @@ export function randomGraph(
       parent_id,
       assigned_agent_id: maybe(status === 'in_progress' ? 1 : 0.1, () => place.agent),
       pinned: random() < 0.05,
-      labels: LABELS.filter(() => random() < 0.2),
+      // One that more tasks have than `ready` reads one by one.
+      labels: LABELS.filter((label) => random() < (label === 'tech:ts' ? 0.6 : 0.2)),
       owner: maybe(0.3, () => pick(['ada', 'bo'])),
       external_ref: maybe(0.1, () => id),
       source_system: maybe(0.1, () => 'github'),
