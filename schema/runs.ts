@@ -8,6 +8,12 @@ import type { Timings } from './timings';
 
 export interface MoleculeInput {
   readonly version: 1;
+  /**
+   * How the run performs what its state machine says; it keeps this for life, also when it continues as new, so that a new build replays
+   * it command by command. Absent: as the first builds did. 2: a human gate has its time-out; the run continues as new also when it is
+   * older than `rolloverMs`; whoever sent an update is answered before anything else is begun.
+   */
+  readonly performance?: 2;
   readonly id: MoleculeId;
   readonly epoch: number;
   readonly root_task_id: TaskId | null;

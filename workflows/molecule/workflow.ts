@@ -7,7 +7,6 @@ import {
   condition,
   continueAsNew,
   isCancellation,
-  patched,
   proxyActivities,
   setHandler,
   TimeoutFailure,
@@ -21,10 +20,10 @@ import { bondProblem } from '../../schema/molecule/groups';
 import { hasOpenStep, liveLanes, type Molecule, positionOf, restored } from '../../schema/molecule/molecule';
 import { eventOf, type MoleculeCommand, nextCommands } from '../../schema/molecule/next';
 import { unreachable } from '../../schema/errors';
+import type { GateSpec } from '../../schema/formula/flow';
 import type { GateState, MoleculeInput } from '../../schema/runs';
 import { PROJECTION, TOWN } from '../activity-options';
 import { now } from '../clock';
-import type { PATCHES } from '../patches';
 import { Inbox } from '../run-log';
 import { MoleculeLog } from './log';
 import { bond, cancel, granted, openGate, pause, resolveStep, resume, retryStep, revoked } from './messages';
@@ -51,12 +50,9 @@ export async function molecule(
   input: MoleculeInput,
   carried: Carried | null = null,
 ): Promise<{ readonly status: string; readonly seq: number }> {
-  const begun = now();
-  const log = new MoleculeLog(
-    runId.molecule(input.id),
-    input.epoch,
-    carried === null ? null : restored(carried.molecule),
-  );
+  const state =
+    carried === null ? null : restored({ ...carried.molecule, steps: gatesOf(input, carried.molecule.steps) });
+  const log = new MoleculeLog(runId.molecule(input.id), input.epoch, state);
   const performing = new Set<string>();
   const attempts = new Map<number, CancellationScope>();
   const inbox = new Inbox(carried?.last_n ?? input.n);
@@ -73,7 +69,7 @@ export async function molecule(
       if (log.molecule.steps[position]?.state.status === 'closed') scope.cancel();
   };
 
-  if (carried === null) record({ type: 'molecule_poured', input: asPoured(input) });
+  if (carried === null) record({ type: 'molecule_poured', input: { ...input, steps: gatesOf(input, input.steps) } });
 
   setHandler(granted, (message) => {
     const lane = log.molecule.lanes.find((candidate) => candidate.number === message.lane);
@@ -194,6 +190,9 @@ export async function molecule(
   });
 
   for (;;) {
+    // A worker that has not seen the run before may be given an update together with what came before it, and the next one apart: only
+    // when the answer always goes first do both make the same commands in the same order.
+    if (input.performance === 2) await condition(allHandlersFinished);
     const seen = changes;
     const info = workflowInfo();
     const rollOver = isLong() && (!hasOpenStep(log.molecule) || info.historyLength > HISTORY_MAX);
@@ -228,7 +227,10 @@ export async function molecule(
   /** The history is long, by the server's count or by time: the run is to continue as new. */
   function isLong(): boolean {
     if (workflowInfo().continueAsNewSuggested) return true;
-    return now() - begun > log.molecule.timings.rolloverMs && isPatched('molecule-rollover');
+    // From the run's first event. `runStartTime` is the time of the first task, which may be another when the history is read again.
+    const age = now() - workflowInfo().startTime.getTime();
+    // One that has done nothing yet goes on, however late it is begun.
+    return input.performance === 2 && changes > 0 && age > log.molecule.timings.rolloverMs;
   }
 
   /** Begins a command unless it is under way. Facts that the command itself establishes are recorded before anything is awaited. */
@@ -466,18 +468,17 @@ export async function molecule(
   }
 }
 
-function isPatched(id: keyof typeof PATCHES): boolean {
-  return patched(id);
-}
-
 /** A run that an older build has begun knows no time-outs of human gates. */
-function asPoured(input: MoleculeInput): MoleculeInput {
-  const steps = input.steps.map((step) => {
-    const { gate } = step;
-    return gate?.kind === 'human' && gate.timeoutMs !== null ? { ...step, gate: { ...gate, timeoutMs: null } } : step;
-  });
-  const isTimed = steps.some((step, position) => step !== input.steps[position]);
-  return isTimed && !isPatched('gate-timeouts') ? { ...input, steps } : input;
+function gatesOf<Step extends { readonly gate: GateSpec | null }>(
+  input: MoleculeInput,
+  steps: readonly Step[],
+): readonly Step[] {
+  if (input.performance === 2) return steps;
+  return steps.map((step) =>
+    step.gate?.kind === 'human' && step.gate.timeoutMs !== null
+      ? { ...step, gate: { ...step.gate, timeoutMs: null } }
+      : step,
+  );
 }
 
 function refuse(code: string, message: string): never {
