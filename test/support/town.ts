@@ -57,6 +57,8 @@ let runtimeInstalled = false;
 export async function startTestTown(
   options: {
     readonly timings?: Partial<Timings>;
+    /** Of molecules alone, beside the others. */
+    readonly moleculeTimings?: Partial<Timings>;
     readonly maxCachedWorkflows?: number;
     readonly automaticDispatch?: boolean;
     readonly workersMax?: number;
@@ -71,7 +73,7 @@ export async function startTestTown(
   const timings = { ...FAST, ...options.timings };
   const database = await testDatabase();
   const { db } = database;
-  const ledger = createLedger({ db, timings, namespace: `${name}.` });
+  const ledger = createLedger({ db, timings: { ...timings, ...options.moleculeTimings }, namespace: `${name}.` });
   const temporal = await connectTemporal(environment('TOWN_TEST_TEMPORAL_ADDRESS'), 10_000);
   const policy = await createPolicy({ dir: join(__dirname, '..', '..', 'policies') });
   const features = {

@@ -414,7 +414,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
   ({ maxCachedWorkflows }) => {
     it('goes on with its loop, its gate and its paused work at the right step', async () => {
       const town = await startTestTown({
-        timings: { rolloverMs: 40, gatePollMs: 50, gatePollMaxMs: 50 },
+        moleculeTimings: { rolloverMs: 40 },
         ...(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows }),
       });
       try {
