@@ -201,7 +201,7 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
       desk.detach(null, 'the agent host is ending');
       await Promise.all([...workers.values()].map((worker) => worker.stop()));
       if (endSessions) {
-        await sessions.stopAll('the town was stopped');
+        await sessions.stopAll([...workers.keys()], 'the town was stopped');
         await ledger.releaseLeases(hostId);
       }
       sessions.detach();

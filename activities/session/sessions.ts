@@ -64,7 +64,8 @@ export interface Sessions {
   touch(agent: AgentAddress): void;
   /** Ends the agent's session with all its processes, and says so in the ledger. Nothing to do is fine. */
   stop(agent: AgentAddress, reason: string): Promise<void>;
-  stopAll(reason: string): Promise<void>;
+  /** The same for all that it has, and for what earlier hosts left running of these agents and nobody has asked for since. */
+  stopAll(agents: readonly AgentAddress[], reason: string): Promise<void>;
   /** Lets go of all sessions and leaves them running; nothing more is written about them from here. */
   detach(): void;
 }
@@ -349,6 +350,16 @@ export function createSessions(options: SessionsOptions): Sessions {
       if (entry !== undefined) await end(entry, reason);
     });
 
+  const stopOrLeft = (agent: AgentAddress, reason: string): Promise<void> =>
+    alone(agent, async () => {
+      const entry = entries.get(agent);
+      if (entry !== undefined) return end(entry, reason);
+      const row = await ledger.currentSession(agent);
+      if (row === null || row.preset === 'external') return;
+      await endRow(row);
+      await ledger.endSession({ actor }, row.id, { reason: oneLine(reason), exit_code: null });
+    });
+
   return {
     live: (agent) => entries.get(agent) ?? null,
     byToken: (token_hash) => [...entries.values()].find((entry) => entry.token_hash === token_hash) ?? null,
@@ -417,8 +428,8 @@ export function createSessions(options: SessionsOptions): Sessions {
 
     stop,
 
-    async stopAll(reason) {
-      await Promise.all([...entries.keys()].map((agent) => stop(agent, reason)));
+    async stopAll(agents, reason) {
+      await Promise.all([...new Set([...entries.keys(), ...agents])].map((agent) => stopOrLeft(agent, reason)));
       await Promise.all(queues.values());
     },
 

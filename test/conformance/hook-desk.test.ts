@@ -83,7 +83,7 @@ describeHookDesk('on Postgres and git', async () => {
     async close() {
       desk.detach(null, 'the test is over');
       await run;
-      await sessions.stopAll('the test is over');
+      await sessions.stopAll([], 'the test is over');
       await projection.close();
       await database.drop();
       rmSync(root, { recursive: true, force: true });

@@ -161,7 +161,7 @@ async function callerOf(at: { desk: Desk; sessions: Sessions }): Promise<DeskCal
 }
 
 afterAll(async () => {
-  await Promise.all(hosts.map(({ sessions }) => sessions.stopAll('test over')));
+  await Promise.all(hosts.map(({ sessions }) => sessions.stopAll([], 'test over')));
   rmSync(root, { recursive: true, force: true });
 });
 
@@ -201,7 +201,7 @@ test('answers a receipt that is there already without starting a session', async
   at.followClose('one', { step_status: 'closed' });
   await at.desk.closeStep(caller, close());
   await first.result;
-  await at.sessions.stopAll('done');
+  await at.sessions.stopAll([], 'done');
   expect(await attempt(at.desk, request('one', { dispatch: 2 })).result).toMatchObject({ incarnation: 1 });
   expect(at.ledger.sessions).toHaveLength(1);
 });
@@ -232,6 +232,24 @@ test('fails with ENDED_EARLY and SESSION_UNSTARTABLE', async () => {
   writeFileSync(join(absent.folder, 'script'), '#!/no/such/interpreter\n', { mode: 0o755 });
   const broken = town({ preset: 'command', command: [join(absent.folder, 'script')] });
   await expect(attempt(broken.desk, request('one')).result).rejects.toMatchObject({ type: 'SESSION_UNSTARTABLE' });
+});
+
+test('a successor that was asked for nothing ends what the dead host left running when the town stops', async () => {
+  const at = town();
+  attempt(at.desk, request('one'));
+  const { incarnation } = await callerOf(at);
+  at.desk.detach(null, 'dies');
+  at.sessions.detach();
+  const heir = host(at.ledger, at.folder);
+  const row = await at.ledger.currentSession(AGENT);
+  expect(row).toMatchObject({ incarnation, status: 'running' });
+  const leader = { pid: row!.pid!, startTime: Number(row!.pid_start) };
+  expect(isAlive(leader.pid, leader.startTime)).toBe(true);
+
+  await heir.sessions.stopAll([AGENT], 'the town was stopped');
+
+  expect(isAlive(leader.pid, leader.startTime)).toBe(false);
+  expect(await at.ledger.currentSession(AGENT)).toBeNull();
 });
 
 test('a successor of a dead host re-attaches to the session, whose call then closes the step', async () => {
