@@ -70,7 +70,16 @@ export async function chainEnd(town: DrivenTown, id: string, timeoutMs: number):
 
 /** What is not exactly once: closings, receipts, and the notes that the session's program itself made. */
 export async function chainFaults(town: DrivenTown, molecule: MoleculeView): Promise<string[]> {
-  const events = await town.events('--molecule', molecule.id);
+  // The trail shows what is sealed; after trouble with the disk the sealer waits some seconds before it looks again.
+  const events = await until(
+    async () => {
+      const sealed = await town.events('--molecule', molecule.id);
+      return sealed.some(({ type }) => type === 'molecule_finished') ? sealed : null;
+    },
+    `the end of ${molecule.id} in the trail`,
+    30_000,
+    500,
+  );
   const faults: string[] = [];
   const tally = (what: string, names: readonly string[]) => {
     const counts = new Map<string, number>();
