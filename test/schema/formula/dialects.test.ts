@@ -31,7 +31,7 @@ version = "1.2.0"
 type = "patrol"
 phase = "gas"
 [vars.pick-me]
-description = "cannot stand in a placeholder"
+description = "no text can name it"
 [vars.code]
 pattern = '^(?=x)'
 default = "b"
