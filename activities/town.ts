@@ -12,6 +12,7 @@ import { agentStart } from './courier/courier';
 import { asActivity, refusalOf } from './failure';
 import { createGithub, type Forge } from './gate/forge';
 import { createGateLook } from './gate/look';
+import type { HeldAnswers } from './projection/held-answers';
 import { project } from './projection/project';
 
 /** Slings one task for a convoy after its own policy decision; a denial or a refusal is an answer, not an error. */
@@ -28,6 +29,8 @@ export interface TownDeps {
   readonly timings: Timings;
   /** Absent: GitHub, with the token of the environment. */
   readonly forge?: Forge;
+  /** Only where the agent host is in the same process. */
+  readonly heldAnswers?: HeldAnswers;
 }
 
 /** Binds the ports to the contract of `schema/activities.ts`. */
@@ -49,7 +52,10 @@ export function createTownActivities(deps: TownDeps): TownActivities {
   const lookAtGate = createGateLook({ db, forge: deps.forge ?? githubFromEnvironment() });
 
   return {
-    project: (batch) => project(db, batch),
+    async project(batch) {
+      await project(db, batch);
+      await deps.heldAnswers?.hold(batch);
+    },
 
     askGrant: ({ agent, ...assign }) =>
       asActivity(async () => {

@@ -14,7 +14,7 @@ import { createSessions } from '../activities/session/sessions';
 import type { StepStates } from '../activities/session/step-states';
 import { createAttemptTokens } from '../activities/session/tokens';
 import { createWorktrees } from '../activities/worktree/git-worktree';
-import { type AgentAddress, hookQueue } from '../schema/ids';
+import { type AgentAddress, hookQueue, type MoleculeId } from '../schema/ids';
 import type { Ledger } from '../schema/ledger';
 import type { Timings } from '../schema/timings';
 
@@ -47,6 +47,8 @@ export interface AgentHostOptions {
   readonly releaseGraceMs?: number;
   readonly externalLeaseMs?: number;
   readonly checkTimeoutMs?: number;
+  /** An attempt at a step of the molecule ends here. */
+  readonly onStepOver?: (molecule: MoleculeId) => void;
 }
 export interface AgentHost {
   readonly desk: Desk;
@@ -107,6 +109,7 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
     checkLogs: join(paths.logs, 'checks'),
     log,
     ...(options.checkTimeoutMs === undefined ? {} : { checkTimeoutMs: options.checkTimeoutMs }),
+    ...(options.onStepOver === undefined ? {} : { onStepOver: options.onStepOver }),
   });
   const activities = createHookActivities(desk);
 

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Worker } from '@temporalio/worker';
 import type { Kysely } from 'kysely';
 import type { Forge } from '../activities/gate/forge';
+import type { HeldAnswers } from '../activities/projection/held-answers';
 import { reconcile } from '../activities/projection/reconcile';
 import { type Courier, startCourier } from '../activities/courier/courier';
 import { type ConvoyFeeder, createTownActivities } from '../activities/town';
@@ -23,6 +24,8 @@ export interface OrchestratorDeps {
   readonly workflowBundle?: string;
   /** Where gates look at CI runs and pull requests; absent: GitHub, with the token of the environment. */
   readonly forge?: Forge;
+  /** Only where the agent host is in the same process. */
+  readonly heldAnswers?: HeldAnswers;
 }
 
 export interface Orchestrator {
@@ -51,6 +54,7 @@ export async function startOrchestrator(deps: OrchestratorDeps): Promise<Orchest
       taskQueue,
       timings,
       ...(deps.forge === undefined ? {} : { forge: deps.forge }),
+      ...(deps.heldAnswers === undefined ? {} : { heldAnswers: deps.heldAnswers }),
     }),
     // After a kill the server waits this long for the dead worker before it gives a run to another.
     stickyQueueScheduleToStartTimeout: '1s',

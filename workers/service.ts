@@ -17,6 +17,7 @@ import { createLedger } from '../activities/ledger/ledger';
 import { migrateToLatest } from '../activities/ledger/migrate';
 import { startSealer } from '../activities/ledger/sealer';
 import { createPolicy } from '../activities/policy/policy';
+import { createHeldAnswers } from '../activities/projection/held-answers';
 import { rebuildProjection } from '../activities/projection/rebuild';
 import { prepareFolders, townPaths } from '../activities/provision/paths';
 import { readState, writeJson } from '../activities/provision/state';
@@ -78,6 +79,7 @@ async function main(root: string): Promise<void> {
   const sealer = startSealer(ledger, log);
   wakeSealer = () => sealer.wake();
 
+  const heldAnswers = createHeldAnswers();
   const host = createAgentHost({
     connection: temporal.native,
     client: temporal.client,
@@ -97,6 +99,7 @@ async function main(root: string): Promise<void> {
     timings,
     log,
     agentsMax: config.host.agents_max,
+    onStepOver: (molecule) => heldAnswers.release(molecule),
   });
   const town = createTownClient({
     ledger,
@@ -121,6 +124,7 @@ async function main(root: string): Promise<void> {
       ledger,
       temporal,
       feeder: createConvoyFeeder(town),
+      heldAnswers,
       taskQueue: TOWN_QUEUE,
       timings,
       log,

@@ -55,6 +55,8 @@ export interface DeskOptions {
   /** How long a close waits for an attempt that is not here yet (the host was just started again). */
   readonly attemptWaitMs?: number;
   readonly projectionWaitMs?: number;
+  /** An attempt at a step of the molecule ends. */
+  readonly onStepOver?: (molecule: MoleculeId) => void;
 }
 
 /** An attempt in flight. */
@@ -99,6 +101,7 @@ export function createDesk(options: DeskOptions): Desk {
     work.over = true;
     if (work.look !== null) clearTimeout(work.look);
     if (works.get(work.request.agent) === work) works.delete(work.request.agent);
+    options.onStepOver?.(work.request.molecule_id);
     if (result instanceof ApplicationFailure) work.outcome.reject(result);
     else work.outcome.resolve(result);
   }
