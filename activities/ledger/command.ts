@@ -48,21 +48,28 @@ export async function command<T>(
   body: (unit: Unit) => Promise<T>,
 ): Promise<T> {
   checkAsk(ask);
+  return await withAttempts(() =>
+    store.db.transaction().execute(async (trx) => {
+      if (ask.session !== undefined) await fenceSession(trx, ask.session);
+      if (ask.key !== undefined) {
+        const earlier = await reserveKey(trx, ask.key, name, { actor: ask.actor, request });
+        // The answer went through JSON when it was kept; every command answers plain JSON.
+        if (earlier !== null) return earlier.response as T;
+      }
+      const unit: Unit = { store, trx, ask, events: [], outbox: [], wakeConvoys: new Set() };
+      const response = await body(unit);
+      await finish(unit);
+      if (ask.key !== undefined) await keepResponse(trx, ask.key, response);
+      return response;
+    }),
+  );
+}
+
+/** Runs a transaction, again when it lost against another one. */
+export async function withAttempts<T>(transaction: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await store.db.transaction().execute(async (trx) => {
-        if (ask.session !== undefined) await fenceSession(trx, ask.session);
-        if (ask.key !== undefined) {
-          const earlier = await reserveKey(trx, ask.key, name, { actor: ask.actor, request });
-          // The answer went through JSON when it was kept; every command answers plain JSON.
-          if (earlier !== null) return earlier.response as T;
-        }
-        const unit: Unit = { store, trx, ask, events: [], outbox: [], wakeConvoys: new Set() };
-        const response = await body(unit);
-        await finish(unit);
-        if (ask.key !== undefined) await keepResponse(trx, ask.key, response);
-        return response;
-      });
+      return await transaction();
     } catch (error) {
       if (attempt === ATTEMPTS || !isRetryable(error)) throw error;
     }

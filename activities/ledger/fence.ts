@@ -10,7 +10,14 @@ import type { Ask } from '../../schema/ledger';
 export async function fenceSession(trx: Kysely<Database>, session: NonNullable<Ask['session']>): Promise<void> {
   const { rows } = await sql<{ incarnation: number; status: string }>`
     select incarnation, status from agents where id = ${session.agent} for no key update`.execute(trx);
-  const agent = rows[0];
+  refuseStale(session, rows[0]);
+}
+
+/** `agent` is the row of the session's agent, locked by the transaction that writes. @throws NOT_FOUND, STALE_SESSION */
+export function refuseStale(
+  session: NonNullable<Ask['session']>,
+  agent: { readonly incarnation: number; readonly status: string } | undefined,
+): void {
   if (agent === undefined) {
     throw new TownError('NOT_FOUND', `there is no agent ${session.agent}`, { hint: 'see: town agent list' });
   }

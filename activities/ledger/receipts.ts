@@ -2,15 +2,23 @@ import { sql, type Kysely, type Selectable } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { Ledger, Receipt } from '../../schema/ledger';
-import { command, record, type Store } from './command';
-import { json, line, LIMITS, text } from './input';
+import { type Store, withAttempts } from './command';
+import { refuseStale } from './fence';
+import { checkAsk, json, line, LIMITS, text } from './input';
 
 type Row = Selectable<Database['step_receipts']>;
+type NoRow = { readonly [Column in keyof Row]: null };
+
+/** The agent's row as it was when the receipt was written or refused. */
+interface Holder {
+  readonly holder_incarnation: number;
+  readonly holder_status: string;
+}
 
 /** Receipts: the one record that a step was closed. Unique by (molecule, step, round); whoever comes second reads the first. */
 export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'getReceipt'> {
   return {
-    writeReceipt(ask, input) {
+    async writeReceipt(ask, input) {
       const { session } = ask;
       if (session === undefined) {
         throw new TownError('FORBIDDEN', 'only the session of an agent may write a receipt', {
@@ -21,37 +29,38 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
       const { round = 1 } = input;
       text(input.note, 'note', LIMITS.noteBytes);
       const output = input.output === null ? null : json(input.output, 'output');
-      return command(store, ask, 'writeReceipt', input, async (unit) => {
-        const { rows } = await sql<Row & { is_wisp: boolean }>`
-          insert into step_receipts (molecule_id, step, round, agent_id, session_id, incarnation, attempt, outcome, note, commit_id, output)
-          values (${input.molecule_id}, ${input.step}, ${round}, ${session.agent}, ${input.session_id}, ${session.incarnation}, ${input.attempt},
-            ${input.outcome}, ${input.note}, ${input.commit_id}, ${output}::jsonb)
-          on conflict (molecule_id, step, round) do nothing
-          returning *, exists (select 1 from wisps where molecule_id = ${input.molecule_id}) as is_wisp`.execute(
-          unit.trx,
-        );
-        const written = rows[0];
-        if (written?.is_wisp === true) return { receipt: receiptOf(written), fresh: true };
-        if (written !== undefined) {
-          record(
-            unit,
-            'step_receipt_written',
-            { molecule_id: input.molecule_id, agent_id: session.agent },
-            {
-              step: input.step,
-              round,
-              attempt: input.attempt,
-              incarnation: session.incarnation,
-              outcome: input.outcome,
-              commit_id: input.commit_id,
-            },
-          );
-          return { receipt: receiptOf(written), fresh: true };
-        }
-        const first = await findReceipt(unit.trx, input.molecule_id, input.step, round);
-        if (first === null) throw new Error(`receipt of ${input.molecule_id} ${input.step} vanished`);
-        return { receipt: first, fresh: false };
-      });
+      checkAsk(ask);
+      const { actor } = ask;
+      const { molecule_id, step } = input;
+      // Between two steps an agent waits for this: one statement is one transaction and one round trip.
+      const { rows } = await withAttempts(() =>
+        sql<Holder & (Row | NoRow)>`
+          with holder as (
+            select incarnation, status from agents where id = ${session.agent} for no key update
+          ), written as (
+            insert into step_receipts (molecule_id, step, round, agent_id, session_id, incarnation, attempt, outcome, note, commit_id, output)
+            select ${molecule_id}::text, ${step}::text, ${round}::int, ${session.agent}::text, ${input.session_id}::text, incarnation,
+              ${input.attempt}::int, ${input.outcome}::text, ${input.note}::text, ${input.commit_id}::text, ${output}::jsonb
+            from holder where incarnation = ${session.incarnation} and status <> 'retired'
+            on conflict (molecule_id, step, round) do nothing
+            returning *
+          ), told as (
+            insert into events (type, actor, molecule_id, agent_id, payload)
+            select 'step_receipt_written', ${actor}::text, molecule_id, agent_id, jsonb_build_object('step', step, 'round', round,
+              'attempt', attempt, 'incarnation', incarnation, 'outcome', outcome, 'commit_id', commit_id)
+            from written where not exists (select 1 from wisps where wisps.molecule_id = written.molecule_id)
+            returning 1
+          )
+          select holder.incarnation as holder_incarnation, holder.status as holder_status, written.*,
+            (select pg_notify('town_events', '') from told)
+          from holder left join written on true`.execute(store.db),
+      );
+      const row = rows[0];
+      refuseStale(session, row && { incarnation: row.holder_incarnation, status: row.holder_status });
+      if (row !== undefined && row.molecule_id !== null) return { receipt: receiptOf(row), fresh: true };
+      const first = await findReceipt(store.db, molecule_id, step, round);
+      if (first === null) throw new Error(`receipt of ${molecule_id} ${step} vanished`);
+      return { receipt: first, fresh: false };
     },
     getReceipt: (molecule_id, step, round) => findReceipt(store.db, molecule_id, step, round ?? null),
   };
