@@ -137,3 +137,20 @@ it('serves the thin client from bin/town through a pipe', async () => {
   const [code] = (await once(child, 'close')) as [number];
   expect([code, printed]).toEqual([0, '[]\n']);
 });
+
+it('prints a long answer whole to a reader that comes late, and ends with its code', async () => {
+  const stdout = `${'x'.repeat(3_000_000)}\n`;
+  server = await startSocketServer({
+    path,
+    handle: () => Promise.resolve({ id: 1, code: 4, stdout, stderr: 'told\n' }),
+  });
+  const child = spawn(join(__dirname, '..', '..', 'bin', 'town'), ['ready'], {
+    env: { ...process.env, TOWN_SOCKET: path },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  await once(child.stderr, 'data'); // it has begun to print, and the pipe holds 64 kB
+  let printed = 0;
+  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.length));
+  const [code] = (await once(child, 'close')) as [number];
+  expect([code, printed]).toEqual([4, stdout.length]);
+});
