@@ -3,6 +3,7 @@ import type { TownClient } from '../../cli/client/client';
 import { answerRequest } from '../../cli/server/answer';
 import type { SocketAnswer } from '../../schema/desk';
 import type { GraphNode } from '../../schema/task/graph';
+import { requestOf } from '../support/client';
 import { fakeTown } from '../support/fakes/town';
 
 const AT = '2026-01-01T00:00:00.000Z';
@@ -29,15 +30,7 @@ function asking(answers: Partial<TownClient>) {
     ]),
   );
   const ask = async (argv: readonly string[], extra: Partial<KeyedRequest> = {}): Promise<SocketAnswer> =>
-    await answerRequest({ ...fakeTown().client, ...client } as TownClient, {
-      v: 1,
-      id: 1,
-      argv,
-      cwd: '/',
-      tty: false,
-      user: 'ann',
-      ...extra,
-    });
+    await answerRequest({ ...fakeTown().client, ...client } as TownClient, requestOf(argv, extra));
   return { ask, asked };
 }
 

@@ -9,6 +9,7 @@ import type { KeyedRequest } from '../../cli/ask';
 import { createTownClient, type TownClient } from '../../cli/client/client';
 import { answerRequest } from '../../cli/server/answer';
 import { startSocketServer } from '../../cli/server/socket';
+import { requestOf } from '../support/client';
 import { startFakeGithub, type FakeGithub } from '../support/github-server';
 import { testDatabase, type TestDatabase } from '../support/database';
 
@@ -50,16 +51,7 @@ function clientOf(folder: string): TownClient {
 }
 
 async function ask(words: string, extra: Partial<KeyedRequest> = {}, client = town) {
-  const request = {
-    v: 1,
-    id: 1,
-    argv: words.split(' '),
-    cwd: join(root, 'here'),
-    tty: false,
-    user: 'ann',
-    ...extra,
-  } as const;
-  return await answerRequest(client, request);
+  return await answerRequest(client, requestOf(words.split(' '), { cwd: join(root, 'here'), ...extra }));
 }
 async function done(words: string, client = town): Promise<string> {
   const { code, stdout, stderr } = await ask(words, {}, client);

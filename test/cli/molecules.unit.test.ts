@@ -5,6 +5,7 @@ import { createTownClient, type TownClient } from '../../cli/client/client';
 import { answerRequest } from '../../cli/server/answer';
 import type { Ask, Ledger, OutboxMessage } from '../../schema/ledger';
 import type { EventView, GateView, MoleculeView, StepView } from '../../schema/views';
+import { requestOf } from '../support/client';
 
 const AMBER = 'acme/polecats/amber';
 const person: Ask = { actor: 'person:ann' };
@@ -134,7 +135,7 @@ function town(changes: { status?: string; type?: string; root?: string | null; g
     userFormulas: join(root, 'none'),
     rebuild: null,
   } as never);
-  const ask = (...argv: string[]) => answerRequest(client, { v: 1, id: 1, argv, cwd: '/', tty: false, user: 'ann' });
+  const ask = (...argv: string[]) => answerRequest(client, requestOf(argv));
   return { client, asked, ask };
 }
 

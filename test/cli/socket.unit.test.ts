@@ -5,9 +5,10 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SocketAnswer } from '../../schema/desk';
-import { ask, askOnce, SocketLost, type KeyedRequest } from '../../cli/ask';
+import { ask, askOnce, SocketLost } from '../../cli/ask';
 import { answerRequest } from '../../cli/server/answer';
 import { LINE_BYTES_MAX, startSocketServer, type SocketServer } from '../../cli/server/socket';
+import { requestOf } from '../support/client';
 import { fakeTown } from '../support/fakes/town';
 
 const folder = mkdtempSync(join(tmpdir(), 'town-'));
@@ -19,15 +20,6 @@ async function start(): Promise<SocketServer> {
   server = await startSocketServer({ path, handle: async (asked) => await answerRequest(town.client, asked) });
   return server;
 }
-const request = (argv: readonly string[], extra: Partial<KeyedRequest> = {}): KeyedRequest => ({
-  v: 1,
-  id: 1,
-  argv,
-  cwd: '/',
-  tty: false,
-  user: 'ann',
-  ...extra,
-});
 
 /** Reads until `count` lines have come. */
 async function lines(socket: Socket, count: number): Promise<SocketAnswer[]> {
@@ -57,7 +49,7 @@ it('answers several requests on one connection, each by its id', async () => {
   await start();
   const socket = connect(path);
   socket.write(
-    `${JSON.stringify(request(['ready'], { id: 5 }))}\n${JSON.stringify(request(['nonsense'], { id: 6 }))}\n`,
+    `${JSON.stringify(requestOf(['ready'], { id: 5 }))}\n${JSON.stringify(requestOf(['nonsense'], { id: 6 }))}\n`,
   );
   const answers = await lines(socket, 2);
   expect(answers.map(({ id }) => id).toSorted((left, right) => left - right)).toEqual([5, 6]);
@@ -67,9 +59,9 @@ it('answers several requests on one connection, each by its id', async () => {
 it('answers hostile lines as USAGE and goes on with the next', async () => {
   await start();
   const socket = connect(path);
-  const bad = ['{', '[]', 'null', '"x"', '{"v":2}', JSON.stringify({ ...request(['ready']), extra: 1 })];
+  const bad = ['{', '[]', 'null', '"x"', '{"v":2}', JSON.stringify({ ...requestOf(['ready']), extra: 1 })];
   for (const line of bad) socket.write(`${line}\n`);
-  socket.write(`${JSON.stringify(request(['ready'], { id: 9 }))}\n`);
+  socket.write(`${JSON.stringify(requestOf(['ready'], { id: 9 }))}\n`);
   const answers = await lines(socket, bad.length + 1);
   expect(answers.filter(({ code }) => code === 2)).toHaveLength(bad.length);
   expect(answers.find(({ id }) => id === 9)).toMatchObject({ code: 0 });
@@ -91,22 +83,22 @@ it('survives clients that leave in the middle', async () => {
     const socket = connect(path);
     socket.on('error', () => undefined);
     await once(socket, 'connect');
-    socket.write(`${JSON.stringify(request(['ready']))}\n{"half`);
+    socket.write(`${JSON.stringify(requestOf(['ready']))}\n{"half`);
     socket.destroy();
   }
-  expect(await askOnce(path, request(['ready']))).toMatchObject({ code: 0 });
+  expect(await askOnce(path, requestOf(['ready']))).toMatchObject({ code: 0 });
 });
 
 it('keeps the socket of a successor when the old server closes', async () => {
   const old = await start();
   const successor = await start();
   await old.close(0);
-  expect(await askOnce(successor.path, request(['ready']))).toMatchObject({ code: 0 });
+  expect(await askOnce(successor.path, requestOf(['ready']))).toMatchObject({ code: 0 });
 });
 
 it('is asked again while it restarts, and only once without patience', async () => {
-  await expect(ask(path, request(['ready']), 0)).rejects.toBeInstanceOf(SocketLost);
-  const answered = ask(path, request(['ready'], { key: 'k' }), 20_000);
+  await expect(ask(path, requestOf(['ready']), 0)).rejects.toBeInstanceOf(SocketLost);
+  const answered = ask(path, requestOf(['ready'], { key: 'k' }), 20_000);
   await start();
   expect(await answered).toMatchObject({ code: 0 });
 });
@@ -121,7 +113,7 @@ it('is not asked twice for a write without a key', async () => {
       return await new Promise<never>(() => undefined);
     },
   });
-  await expect(ask(path, request(['task', 'create', 'x']), 5_000)).rejects.toMatchObject({ sent: true });
+  await expect(ask(path, requestOf(['task', 'create', 'x']), 5_000)).rejects.toMatchObject({ sent: true });
   expect(asked).toBe(1);
 });
 

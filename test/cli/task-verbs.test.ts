@@ -1,16 +1,14 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createPolicy } from '../../activities/policy/policy';
 import type { KeyedRequest } from '../../cli/ask';
-import { createTownClient, type TownClient } from '../../cli/client/client';
+import type { TownClient } from '../../cli/client/client';
 import { answerRequest } from '../../cli/server/answer';
-import { parseConfig } from '../../schema/config';
 import type { SocketAnswer } from '../../schema/desk';
 import type { TaskView } from '../../schema/views';
+import { clientOf, requestOf } from '../support/client';
 import { testDatabase, type TestDatabase } from '../support/database';
 
-const root = join(__dirname, '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'task-verbs-'));
 let database: TestDatabase;
 let town: TownClient;
@@ -24,15 +22,7 @@ beforeAll(async () => {
   await ledger.addRig(person, rig);
   await ledger.addRig(person, { ...rig, id: 'docs' });
   await ledger.addAgent(person, { id: 'acme/polecats/amber', role: 'polecat', rig_id: 'acme', runtime });
-  town = createTownClient({
-    ledger,
-    policy: await createPolicy({ dir: join(root, 'policies') }),
-    desk: null,
-    features: parseConfig('[town]\nname = "test"\n', 'town.toml').features,
-    root: join(root, 'docs'),
-    builtInFormulas: join(root, 'formulas'),
-    rebuild: null,
-  });
+  town = await clientOf(ledger);
 });
 afterAll(async () => {
   rmSync(folder, { recursive: true });
@@ -40,7 +30,7 @@ afterAll(async () => {
 });
 
 const ask = (argv: readonly string[], extra: Partial<KeyedRequest> = {}): Promise<SocketAnswer> =>
-  answerRequest(town, { v: 1, id: 1, argv, cwd: folder, tty: false, user: 'ada', ...extra });
+  answerRequest(town, requestOf(argv, { cwd: folder, user: 'ada', ...extra }));
 async function run(...argv: string[]): Promise<string> {
   const { code, stdout, stderr } = await ask(argv);
   expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);

@@ -9,16 +9,14 @@ import { parseVerb } from '../../cli/server/verb';
 import { findVerb, VERBS } from '../../cli/server/verbs';
 import { createFormulaShelf } from '../../cli/client/formulas';
 import type { KeyedRequest } from '../../cli/ask';
+import { requestOf } from '../support/client';
 import { OLD_TOKEN, TOKEN } from '../support/fakes/desk';
 import { fakeTown, step } from '../support/fakes/town';
 
-function request(argv: readonly string[], extra: Partial<KeyedRequest> = {}): KeyedRequest {
-  return { v: 1, id: 7, argv, cwd: '/', tty: false, user: 'ann', ...extra };
-}
 const asking = (town = fakeTown()) => ({
   town,
   ask: async (argv: readonly string[], extra: Partial<KeyedRequest> = {}): Promise<SocketAnswer> =>
-    await answerRequest(town.client, request(argv, extra)),
+    await answerRequest(town.client, requestOf(argv, extra)),
 });
 
 describe('the table of verbs', () => {
@@ -141,7 +139,7 @@ describe('answers', () => {
     const bugs: unknown[] = [];
     const town = fakeTown();
     const client = { ...town.client, readyPage: () => Promise.reject(new Error('boom')) };
-    const answer = await answerRequest(client, request(['ready']), { onBug: (error) => bugs.push(error) });
+    const answer = await answerRequest(client, requestOf(['ready']), { onBug: (error) => bugs.push(error) });
     expect(answer).toMatchObject({ code: 1, stdout: '' });
     expect(bugs).toHaveLength(1);
   });
@@ -231,7 +229,7 @@ describe('formula verbs', () => {
     rigPath: (id?: string) => Promise.resolve(id === undefined ? null : rig),
   };
   const ask = async (argv: readonly string[], extra: Partial<KeyedRequest> = {}): Promise<SocketAnswer> =>
-    await answerRequest(client, request(['formula', ...argv], extra));
+    await answerRequest(client, requestOf(['formula', ...argv], extra));
   const put = (path: string, text: string): void => {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, text);

@@ -1,14 +1,10 @@
-import { join } from 'node:path';
-import { createPolicy } from '../../activities/policy/policy';
-import { createTownClient } from '../../cli/client/client';
-import { parseConfig } from '../../schema/config';
+import { clientOf } from '../support/client';
 import { testDatabase } from '../support/database';
 import { describeTownClient } from './town-client';
 
 describeTownClient('on Postgres', async () => {
   const database = await testDatabase({ max: 5 });
   const { ledger } = database;
-  const root = join(__dirname, '..', '..');
   const person = { actor: 'person:ada' };
   const runtime = { preset: 'external' as const };
   await ledger.addRig(person, {
@@ -24,17 +20,8 @@ describeTownClient('on Postgres', async () => {
   const opening = { agent: 'acme/polecats/amber', preset: 'external', host_id: 'h', worktree: null, molecule_id: null };
   await ledger.openSession(person, { ...opening, token_hash: 'first' });
   const { incarnation } = await ledger.openSession(person, { ...opening, token_hash: 'second' });
-  const town = createTownClient({
-    ledger,
-    policy: await createPolicy({ dir: join(root, 'policies') }),
-    desk: null,
-    features: parseConfig('[town]\nname = "test"\n', 'town.toml').features,
-    root: join(root, 'docs'),
-    builtInFormulas: join(root, 'formulas'),
-    rebuild: null,
-  });
   return {
-    town,
+    town: await clientOf(ledger),
     incarnation,
     async seal() {
       await ledger.seal();

@@ -1,8 +1,6 @@
-import { canonicalJson } from '../../schema/canonical';
-import type { Recipe } from '../../schema/formula/recipe';
 import type { AgentAddress, MoleculeId, RigId, TaskId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
-import { sha256 } from './database';
+import { chainOf } from './recipes';
 
 export interface Poured {
   readonly rig_id: RigId;
@@ -25,38 +23,11 @@ export async function poured(
   await ledger.addRig(person, { id: rig_id, prefix: 'acme', path, default_branch: 'main', workers_max: 2, runtime });
   await ledger.addAgent(person, { id: agent, role: 'polecat', rig_id, runtime });
   const { task, molecule_id } = await ledger.pour(person, {
-    recipe: chainOf(steps, check),
+    recipe: chainOf(steps, { checks: [{ run: check, timeoutMs: 60_000 }] }),
     rig_id,
     target: { kind: 'agent', id: agent },
     decision_id: 'decision-1',
   });
   if (molecule_id === null) throw new Error('it was slung');
   return { rig_id, agent, task_id: task.id, molecule_id, check };
-}
-
-function chainOf(names: readonly string[], check: string): Recipe {
-  const recipe: Omit<Recipe, 'digest'> = {
-    schema: 1,
-    formula: 'chain',
-    version: 1,
-    type: 'workflow',
-    title: 'A chain',
-    description: '',
-    vars: {},
-    steps: names.map((id, index) => ({
-      id,
-      title: id,
-      instructions: `do ${id}`,
-      acceptance: null,
-      checks: [{ run: check, timeoutMs: 60_000 }],
-      needs: names.slice(Math.max(0, index - 1), index),
-      parallel: false,
-      gate: null,
-      priority: null,
-      labels: [],
-      metadata: {},
-      assignee: null,
-    })),
-  };
-  return { ...recipe, digest: sha256(canonicalJson(JSON.parse(JSON.stringify(recipe)))) };
 }

@@ -97,22 +97,7 @@ export async function startCrew(town: TestTown): Promise<Crew> {
   for (const name of NAMES.slice(0, town.rig.workers_max)) await town.serve(`${town.rig.id}/polecats/${name}`, perform);
 
   async function pour({ recipe, script = {} }: Play): Promise<Part> {
-    const decision_id = await town.ledger.recordDecision({
-      action: 'dispatch',
-      actor: PERSON.actor,
-      allow: true,
-      reasons: [],
-      question: {},
-      input_digest: 'x',
-      policy_hash: 'x',
-    });
-    const { molecule_id } = await town.ledger.pour(PERSON, {
-      recipe: shortened(recipe),
-      rig_id: town.rig.id,
-      target: { kind: 'rig', id: town.rig.id },
-      decision_id,
-    });
-    if (molecule_id === null) throw new Error('it was slung');
+    const { molecule_id } = await town.sling(town.rig.id, shortened(recipe));
     const part = new Part(molecule_id, recipe, script);
     parts.set(molecule_id, part);
     return part;

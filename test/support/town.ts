@@ -7,16 +7,17 @@ import type { Forge } from '../../activities/gate/forge';
 import { listen } from '../../activities/ledger/connect';
 import { createLedger } from '../../activities/ledger/ledger';
 import { startSealer } from '../../activities/ledger/sealer';
-import { createPolicy } from '../../activities/policy/policy';
-import { createTownClient, type TownClient } from '../../cli/client/client';
-import { hookQueue } from '../../schema/ids';
-import type { Ledger } from '../../schema/ledger';
+import type { TownClient } from '../../cli/client/client';
+import type { Recipe } from '../../schema/formula/recipe';
+import { hookQueue, type AgentAddress, type MoleculeId, type RigId } from '../../schema/ids';
+import type { Ask, Ledger, PourRequest } from '../../schema/ledger';
 import type { PerformStep, StepResult } from '../../schema/runs';
 import { DEFAULT_TIMINGS, type Timings } from '../../schema/timings';
-import type { MoleculeView, RigView } from '../../schema/views';
+import type { MoleculeView, RigView, TaskView } from '../../schema/views';
 import { connectTemporal, quietRuntime, type TemporalConnections } from '../../workers/connect';
 import { createConvoyFeeder } from '../../workers/feeder';
 import { type Orchestrator, startOrchestrator } from '../../workers/orchestrator';
+import { clientOf } from './client';
 import { type TestDatabase, testDatabase } from './database';
 
 /** What a scripted agent does with a step: a result, or a throw of `lost(reason)`. */
@@ -35,7 +36,18 @@ export interface TestTown {
   serve(agent: string, script: Script): Promise<void>;
   /** Resolves once `read` answers something other than null, undefined or false; it is asked again at every event of the town. */
   until<T>(what: string, read: () => Promise<T | null | undefined | false>, patienceMs?: number): Promise<T>;
-  finished(molecule_id: string): Promise<MoleculeView>;
+  /** A crew agent of the rig, or of another, that is served by a script or by nobody. Answers its address. */
+  agent(name: string, rig_id?: RigId): Promise<AgentAddress>;
+  /** Pours the recipe onto the hook of an agent, by its address, or for the workers of a rig, by its id. */
+  sling(
+    target: string,
+    recipe: Recipe,
+    more?: Partial<Pick<PourRequest, 'rig_id' | 'title' | 'priority' | 'wisp'>>,
+  ): Promise<{ readonly task: TaskView; readonly molecule_id: MoleculeId }>;
+  /** The molecule once it has ended. */
+  finished(molecule_id: MoleculeId): Promise<MoleculeView>;
+  /** The molecule once it asks for a person. */
+  attention(molecule_id: MoleculeId): Promise<MoleculeView>;
   restartOrchestrator(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -51,6 +63,8 @@ export const FAST: Timings = {
 
 /** How long a condition may take before the test fails with what it waited for. Far above what it should take. */
 const PATIENCE_MS = 60_000;
+
+const PERSON: Ask = { actor: 'person:test' };
 
 let runtimeInstalled = false;
 
@@ -75,36 +89,16 @@ export async function startTestTown(
   const { db } = database;
   const ledger = createLedger({ db, timings: { ...timings, ...options.moleculeTimings }, namespace: `${name}.` });
   const temporal = await connectTemporal(environment('TOWN_TEST_TEMPORAL_ADDRESS'), 10_000);
-  const policy = await createPolicy({ dir: join(__dirname, '..', '..', 'policies') });
-  const features = {
-    automatic_dispatch: options.automaticDispatch ?? true,
-    automatic_merge: false,
-    witness_reassignment: false,
-    session_restart: false,
-    forge_writes: false,
-    dashboard_actions: false,
-  };
+  const town = await clientOf(ledger, { automatic_dispatch: options.automaticDispatch ?? true });
   const root = join(__dirname, '..', '..');
-  const town = createTownClient({
-    ledger,
-    policy,
-    desk: null,
-    features,
-    root: join(root, 'docs'),
-    builtInFormulas: join(root, 'formulas'),
-    rebuild: null,
+  const rig = await ledger.addRig(PERSON, {
+    id: name,
+    prefix: name,
+    path: root,
+    default_branch: 'main',
+    workers_max: options.workersMax ?? 2,
+    runtime: { preset: 'external' },
   });
-  const rig = await ledger.addRig(
-    { actor: 'person:test' },
-    {
-      id: name,
-      prefix: name,
-      path: root,
-      default_branch: 'main',
-      workers_max: options.workersMax ?? 2,
-      runtime: { preset: 'external' },
-    },
-  );
 
   const start = () =>
     startOrchestrator({
@@ -149,6 +143,12 @@ export async function startTestTown(
     }
   };
 
+  /** Null also before its run has published it. */
+  async function moleculeWhere(molecule_id: MoleculeId, holds: (molecule: MoleculeView) => boolean) {
+    const molecule = await ledger.getMolecule(molecule_id).catch(() => null);
+    return molecule !== null && holds(molecule) ? molecule : null;
+  }
+
   return {
     db,
     ledger,
@@ -184,11 +184,33 @@ export async function startTestTown(
       hosts.set(agent, { worker, running: worker.run() });
     },
     until,
+    async agent(own, rig_id = rig.id) {
+      const id = `${rig_id}/crew/${own}`;
+      await ledger.addAgent(PERSON, { id, role: 'crew', rig_id, runtime: { preset: 'external' } });
+      return id;
+    },
+    async sling(target, recipe, more = {}) {
+      const decision_id = await ledger.recordDecision({
+        action: 'dispatch',
+        actor: PERSON.actor,
+        allow: true,
+        reasons: [],
+        question: {},
+        input_digest: 'x',
+        policy_hash: 'x',
+      });
+      const kind = target.includes('/') ? ('agent' as const) : ('rig' as const);
+      const poured = { recipe, rig_id: rig.id, target: { kind, id: target }, decision_id, ...more };
+      const { task, molecule_id } = await ledger.pour(PERSON, poured);
+      if (molecule_id === null) throw new Error('it was slung');
+      return { task, molecule_id };
+    },
     finished: (molecule_id) =>
-      until(`the end of ${molecule_id}`, async () => {
-        const molecule = await ledger.getMolecule(molecule_id).catch(() => null);
-        return molecule !== null && molecule.status !== 'running' && molecule.status !== 'paused' ? molecule : null;
-      }),
+      until(`the end of ${molecule_id}`, () =>
+        moleculeWhere(molecule_id, ({ status }) => status !== 'running' && status !== 'paused'),
+      ),
+    attention: (molecule_id) =>
+      until(`attention for ${molecule_id}`, () => moleculeWhere(molecule_id, ({ attention }) => attention !== null)),
     async restartOrchestrator() {
       await orchestrator.stop();
       orchestrator = await start();

@@ -1,49 +1,14 @@
 import type { GateSpec, RunCondition, StepFlow } from '../../schema/formula/flow';
-import type { Recipe, RecipeStep } from '../../schema/formula/recipe';
+import type { Recipe } from '../../schema/formula/recipe';
 import { runId } from '../../schema/ids';
 import type { Json } from '../../schema/json';
 import type { MoleculeView } from '../../schema/views';
 import { createFakeForge } from '../support/fakes/forge';
 import { makeGitRig } from '../support/git-rig';
+import { recipeOf } from '../support/recipes';
 import { lost, startTestTown, type TestTown } from '../support/town';
 
 const asked = { actor: 'person:ada' };
-let recipes = 0;
-
-type Draft = Pick<RecipeStep, 'id'> & Partial<RecipeStep>;
-
-function full(step: Draft): RecipeStep {
-  return {
-    title: step.id,
-    instructions: `do ${step.id}`,
-    acceptance: null,
-    checks: [],
-    needs: [],
-    parallel: true,
-    gate: null,
-    priority: null,
-    labels: [],
-    metadata: {},
-    assignee: null,
-    ...step,
-  };
-}
-
-function recipeOf(steps: readonly Draft[], groups: Record<string, readonly Draft[]> = {}): Recipe {
-  recipes += 1;
-  return {
-    schema: 1,
-    formula: 'flow',
-    version: 1,
-    type: 'workflow',
-    title: 'flow',
-    description: '',
-    vars: {},
-    steps: steps.map(full),
-    groups: Object.fromEntries(Object.entries(groups).map(([name, body]) => [name, body.map(full)])),
-    digest: `flow-${process.pid}-${recipes}`,
-  };
-}
 
 const says = (step: string, key: string, right: Json): RunCondition => ({
   op: 'compare',
@@ -78,30 +43,9 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     /** A fresh agent that answers with what `output` says of the step, or throws. */
     async function agentWith(answer: (step: string, attempt: number) => object = () => ({})): Promise<string> {
       agents += 1;
-      const id = `${town.rig.id}/crew/a${agents}`;
-      await town.ledger.addAgent(asked, { id, role: 'crew', rig_id: town.rig.id, runtime: { preset: 'external' } });
+      const id = await town.agent(`a${agents}`);
       await town.serve(id, async ({ step, attempt }) => answer(step, attempt));
       return id;
-    }
-    async function slung(target: string, recipe: Recipe, rig_id = town.rig.id) {
-      const decision_id = await town.ledger.recordDecision({
-        action: 'dispatch',
-        actor: asked.actor,
-        allow: true,
-        reasons: [],
-        question: {},
-        input_digest: 'x',
-        policy_hash: 'x',
-      });
-      const kind = target.includes('/') ? ('agent' as const) : ('rig' as const);
-      const { task, molecule_id } = await town.ledger.pour(asked, {
-        recipe,
-        rig_id,
-        target: { kind, id: target },
-        decision_id,
-      });
-      if (molecule_id === null) throw new Error('it was slung');
-      return { task, molecule_id };
     }
     const outcomes = ({ steps }: MoleculeView) => Object.fromEntries(steps.map((step) => [step.step, step.outcome]));
     const stepOf = async (molecule_id: string, name: string) => {
@@ -134,7 +78,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         ],
         { body },
       );
-      const { task, molecule_id } = await slung(amber, recipe);
+      const { task, molecule_id } = await town.sling(amber, recipe);
       const molecule = await town.finished(molecule_id);
       expect(molecule.status).toBe('completed');
       expect(molecule.steps.map(({ step }) => step)).toEqual([
@@ -167,7 +111,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
           ],
         },
       );
-      const { molecule_id } = await slung(town.rig.id, recipe);
+      const { molecule_id } = await town.sling(town.rig.id, recipe);
       const molecule = await town.finished(molecule_id);
       expect(molecule.status).toBe('completed');
       expect(molecule.steps).toHaveLength(2 + 2 * count);
@@ -192,7 +136,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         { id: 'file', needs: ['a'], flow: when(file) },
         { id: 'end', needs: ['no', 'yes', 'file'] },
       ]);
-      const { molecule_id } = await slung(basalt, recipe);
+      const { molecule_id } = await town.sling(basalt, recipe);
       const molecule = await town.finished(molecule_id);
       expect(outcomes(molecule)).toEqual({ a: 'done', no: 'skipped', yes: 'done', file: 'done', end: 'done' });
       expect(town.performed.find((request) => request.molecule_id === molecule_id)).toMatchObject({
@@ -214,7 +158,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         ],
         { undo: [{ id: 'back' }] },
       );
-      const { molecule_id } = await slung(cobalt, recipe);
+      const { molecule_id } = await town.sling(cobalt, recipe);
       const molecule = await town.finished(molecule_id);
       expect(molecule.status).toBe('failed');
       expect(outcomes(molecule)).toEqual({ flaky: 'done', bad: 'failed', never: null, 'bad.undo.back': 'done' });
@@ -235,11 +179,8 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         if (step === 'b' && broken) throw lost('SESSION_LOST');
         return {};
       });
-      const { molecule_id } = await slung(dolomite, recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'] }]));
-      await town.until(
-        'attention',
-        async () => (await town.ledger.getMolecule(molecule_id).catch(() => null))?.attention,
-      );
+      const { molecule_id } = await town.sling(dolomite, recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'] }]));
+      await town.attention(molecule_id);
       broken = false;
       await town.town.retryStep(asked, molecule_id, { step: 'b', reason: 'mended' });
       expect(outcomes(await town.finished(molecule_id))).toEqual({ a: 'done', b: 'done' });
@@ -249,14 +190,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     it('dispatches nothing while it is paused, and goes on when it is resumed', async () => {
       const arrived = Promise.withResolvers<void>();
       const goOn = Promise.withResolvers<void>();
-      const ember = await agentWith();
-      const slow = `${town.rig.id}/crew/slow${agents}`;
-      await town.ledger.addAgent(asked, {
-        id: slow,
-        role: 'crew',
-        rig_id: town.rig.id,
-        runtime: { preset: 'external' },
-      });
+      const slow = await town.agent('slow');
       await town.serve(slow, async ({ step }) => {
         if (step === 'a') {
           arrived.resolve();
@@ -264,8 +198,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         }
         return {};
       });
-      expect(ember).not.toBe(slow);
-      const { molecule_id } = await slung(slow, recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'] }]));
+      const { molecule_id } = await town.sling(slow, recipeOf([{ id: 'a' }, { id: 'b', needs: ['a'] }]));
       await arrived.promise;
       await town.until('its row', async () => await stepOf(molecule_id, 'a'));
       await town.town.pauseMolecule(asked, molecule_id, 'the plan changes');
@@ -281,7 +214,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     it('takes the steps of another recipe along, after its own and beside them', async () => {
       const flint = await agentWith();
       const human: GateSpec = { kind: 'human', prompt: '', timeoutMs: null };
-      const { molecule_id } = await slung(flint, gated(human));
+      const { molecule_id } = await town.sling(flint, gated(human));
       await reaches(molecule_id, 'b', 'gated');
       const more = recipeOf([{ id: 'p' }, { id: 'q', needs: ['p'] }]);
       await town.ledger.bondRecipe(asked, { molecule_id, recipe: more, ref: 'later', mode: 'sequential' });
@@ -297,15 +230,12 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     it('opens a human gate only to whom the formula names, and calls a person when it is late', async () => {
       const garnet = await agentWith();
       const gate: GateSpec = { kind: 'human', prompt: 'ship it?', timeoutMs: 50, approvers: ['lead'] };
-      const { molecule_id } = await slung(garnet, gated(gate));
+      const { molecule_id } = await town.sling(garnet, gated(gate));
       await town.until('the mail', async () => {
         const mail = await town.db.selectFrom('mail').selectAll().where('kind', '=', 'gate_escalated').execute();
         return mail.some(({ body }) => body.includes(molecule_id));
       });
-      const found = await town.until('attention', async () => {
-        const molecule = await town.ledger.getMolecule(molecule_id);
-        return molecule.attention === null ? null : molecule;
-      });
+      const found = await town.attention(molecule_id);
       expect(found.attention).toBe('the gate of step b stays closed: waited 50 ms for lead');
       expect(await town.town.listGates({ molecule_id })).toMatchObject([
         { step: 'b', kind: 'human', prompt: 'ship it?', approvers: ['lead'], waits_for: 'lead' },
@@ -322,15 +252,18 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         { id: 'x', gate: { kind: 'timer', durationMs: 60 } },
         { id: 'y', gate: { kind: 'condition', when: says('x', 'ok', true), timeoutMs: null } },
       ]);
-      const { molecule_id } = await slung(heliodor, recipe);
+      const { molecule_id } = await town.sling(heliodor, recipe);
       expect(outcomes(await town.finished(molecule_id))).toEqual({ x: 'done', y: 'done' });
     });
 
     it('opens the gate of whoever waits for a task in the transaction that closes it, and of a molecule when it ends', async () => {
       const indigo = await agentWith();
       const task = await town.ledger.createTask(asked, { title: 'elsewhere' });
-      const first = await slung(indigo, gated({ kind: 'task', task_id: task.id, timeoutMs: null }));
-      const second = await slung(indigo, gated({ kind: 'molecule', molecule_id: first.molecule_id, timeoutMs: null }));
+      const first = await town.sling(indigo, gated({ kind: 'task', task_id: task.id, timeoutMs: null }));
+      const second = await town.sling(
+        indigo,
+        gated({ kind: 'molecule', molecule_id: first.molecule_id, timeoutMs: null }),
+      );
       await reaches(first.molecule_id, 'b', 'gated');
       await reaches(second.molecule_id, 'b', 'gated');
       await town.ledger.closeTask(asked, task.id, { outcome: 'done' });
@@ -348,21 +281,18 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
       const jasper = await agentWith();
       const closed = await town.ledger.createTask(asked, { title: 'before' });
       await town.ledger.closeTask(asked, closed.id, { outcome: 'done' });
-      const known = await slung(jasper, gated({ kind: 'task', task_id: closed.id, timeoutMs: null }));
+      const known = await town.sling(jasper, gated({ kind: 'task', task_id: closed.id, timeoutMs: null }));
       expect((await town.finished(known.molecule_id)).status).toBe('completed');
       const address = `desk-${agents}`;
-      const waiting = await slung(jasper, gated({ kind: 'mail', address, timeoutMs: null }));
+      const waiting = await town.sling(jasper, gated({ kind: 'mail', address, timeoutMs: null }));
       await reaches(waiting.molecule_id, 'b', 'gated');
       await town.db
         .insertInto('mail')
         .values({ sender: 'ada', recipient: address, kind: 'note', subject: 'go', body: '', dedupe_key: null })
         .execute();
       expect((await town.finished(waiting.molecule_id)).status).toBe('completed');
-      const nothing = await slung(jasper, gated({ kind: 'task', task_id: 'hq-nothing', timeoutMs: null }));
-      const doubted = await town.until('attention', async () => {
-        const molecule = await town.ledger.getMolecule(nothing.molecule_id).catch(() => null);
-        return molecule?.attention == null ? null : molecule;
-      });
+      const nothing = await town.sling(jasper, gated({ kind: 'task', task_id: 'hq-nothing', timeoutMs: null }));
+      const doubted = await town.attention(nothing.molecule_id);
       expect(doubted.attention).toContain('there is no task hq-nothing');
       await town.town.openGate(asked, nothing.molecule_id, { step: 'b', reason: '' });
       expect((await town.finished(nothing.molecule_id)).status).toBe('completed');
@@ -380,16 +310,17 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         workers_max: 1,
         runtime: { preset: 'external' },
       });
-      const kyanite = `${id}/crew/k`;
-      await town.ledger.addAgent(asked, { id: kyanite, role: 'crew', rig_id: id, runtime: { preset: 'external' } });
+      const kyanite = await town.agent('k', id);
       await town.serve(kyanite, async () => ({}));
       forge.runs.set('build', 'running');
-      const ci = await slung(kyanite, gated({ kind: 'ci_run', run: 'build', timeoutMs: null }), id);
+      const ci = await town.sling(kyanite, gated({ kind: 'ci_run', run: 'build', timeoutMs: null }), { rig_id: id });
       await reaches(ci.molecule_id, 'b', 'gated');
       forge.runs.set('build', 'succeeded');
       expect((await town.finished(ci.molecule_id)).status).toBe('completed');
       forge.pulls.set('7', 'closed');
-      const pull = await slung(kyanite, gated({ kind: 'pull_request', number: '7', timeoutMs: null }), id);
+      const pull = await town.sling(kyanite, gated({ kind: 'pull_request', number: '7', timeoutMs: null }), {
+        rig_id: id,
+      });
       await town.until('the mail', async () => {
         const mail = await town.db.selectFrom('mail').selectAll().where('kind', '=', 'gate_escalated').execute();
         return mail.some(({ body }) => body.includes(pull.molecule_id));
@@ -400,7 +331,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
 
     it('is cancelled with the task that was made for it', async () => {
       const larimar = await agentWith();
-      const { task, molecule_id } = await slung(larimar, gated({ kind: 'human', prompt: '', timeoutMs: null }));
+      const { task, molecule_id } = await town.sling(larimar, gated({ kind: 'human', prompt: '', timeoutMs: null }));
       await reaches(molecule_id, 'b', 'gated');
       await town.town.cancelMolecule(asked, molecule_id, 'not wanted');
       expect((await town.finished(molecule_id)).status).toBe('cancelled');
@@ -418,8 +349,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         ...(maxCachedWorkflows === undefined ? {} : { maxCachedWorkflows }),
       });
       try {
-        const id = `${town.rig.id}/crew/amber`;
-        await town.ledger.addAgent(asked, { id, role: 'crew', rig_id: town.rig.id, runtime: { preset: 'external' } });
+        const id = await town.agent('amber');
         let checks = 0;
         await town.serve(id, async ({ step }) => {
           if (!step.endsWith('.check')) return {};
@@ -435,22 +365,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
           ],
           { body },
         );
-        const decision_id = await town.ledger.recordDecision({
-          action: 'dispatch',
-          actor: asked.actor,
-          allow: true,
-          reasons: [],
-          question: {},
-          input_digest: 'x',
-          policy_hash: 'x',
-        });
-        const { molecule_id } = await town.ledger.pour(asked, {
-          recipe,
-          rig_id: town.rig.id,
-          target: { kind: 'agent', id },
-          decision_id,
-        });
-        if (molecule_id === null) throw new Error('it was slung');
+        const { molecule_id } = await town.sling(id, recipe);
         await town.until('the gate', async () => (await town.ledger.listGates({ molecule_id })).length === 1);
         const handle = town.temporal.client.workflow.getHandle(runId.molecule(molecule_id));
         const { runId: present } = await handle.describe();

@@ -1,47 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LeanStep } from '../../schema/ledger';
-import type { Recipe, RecipeStep } from '../../schema/formula/recipe';
+import { chainOf, recipeOf } from '../support/recipes';
 import { lost, startTestTown, type TestTown } from '../support/town';
 
 const asked = { actor: 'person:test' };
 
-function recipeOf(name: string, steps: readonly (Pick<LeanStep, 'id' | 'needs'> & Partial<RecipeStep>)[]): Recipe {
-  const full = steps.map((step) => ({
-    title: step.id,
-    instructions: `do ${step.id}`,
-    acceptance: null,
-    checks: [],
-    parallel: true,
-    gate: null,
-    priority: null,
-    labels: [],
-    metadata: {},
-    assignee: null,
-    ...step,
-  }));
-  return {
-    schema: 1,
-    formula: name,
-    version: 1,
-    type: 'workflow',
-    title: name,
-    description: '',
-    vars: {},
-    steps: full,
-    digest: `${name}-${JSON.stringify(full)}`.slice(0, 60),
-  };
-}
-
-const CHAIN = recipeOf('chain', [
-  { id: 'a', needs: [] },
-  { id: 'b', needs: ['a'] },
-  { id: 'c', needs: ['b'] },
-]);
-const BRANCHES = recipeOf('branches', [
-  { id: 'a1', needs: [] },
+const CHAIN = chainOf(['a', 'b', 'c'], { parallel: true });
+const BRANCHES = recipeOf([
+  { id: 'a1' },
   { id: 'a2', needs: ['a1'] },
-  { id: 'b1', needs: [] },
+  { id: 'b1' },
   { id: 'b2', needs: ['b1'] },
   { id: 'join', needs: ['a2', 'b2'] },
 ]);
@@ -58,31 +26,10 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
       await it_.stop();
     });
 
-    async function agent(name: string) {
-      const id = `${it_.rig.id}/crew/${name}`;
-      await it_.ledger.addAgent(asked, { id, role: 'crew', rig_id: it_.rig.id, runtime: { preset: 'external' } });
-      return id;
-    }
-    const slungTo = async (id: string, recipe: Recipe) => {
-      const decision_id = await it_.ledger.recordDecision({
-        action: 'dispatch',
-        actor: asked.actor,
-        allow: true,
-        reasons: [],
-        question: {},
-        input_digest: 'x',
-        policy_hash: 'x',
-      });
-      const target = id.includes('/') ? ({ kind: 'agent', id } as const) : ({ kind: 'rig', id } as const);
-      const { task, molecule_id } = await it_.ledger.pour(asked, { recipe, rig_id: it_.rig.id, target, decision_id });
-      if (molecule_id === null) throw new Error('it was slung');
-      return { task, molecule_id };
-    };
-
     it('runs a chain in order on one agent, each step once, and closes its task', async () => {
-      const amber = await agent('amber');
+      const amber = await it_.agent('amber');
       await it_.serve(amber, async (request) => ({ note: `did ${request.step}`, commit_id: `commit-${request.step}` }));
-      const { task, molecule_id } = await slungTo(amber, CHAIN);
+      const { task, molecule_id } = await it_.sling(amber, CHAIN);
       const molecule = await it_.finished(molecule_id);
       expect(
         molecule.steps.map((step) => [step.step, step.status, step.outcome, step.attempt, step.commit_id]),
@@ -106,14 +53,14 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     });
 
     it('tries a lost step again under the next attempt, and counts only what the session did', async () => {
-      const basalt = await agent('basalt');
+      const basalt = await it_.agent('basalt');
       const losses = ['SESSION_LOST', 'HOST_RESTARTED', 'ENDED_EARLY'];
       await it_.serve(basalt, async (request) => {
         const reason = request.step === 'b' ? losses.shift() : undefined;
         if (reason !== undefined) throw lost(reason);
         return {};
       });
-      const { molecule_id } = await slungTo(basalt, CHAIN);
+      const { molecule_id } = await it_.sling(basalt, CHAIN);
       const molecule = await it_.finished(molecule_id);
       expect(molecule.steps.map((step) => [step.step, step.attempt])).toEqual([
         ['a', 1],
@@ -130,16 +77,13 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     });
 
     it('holds a step that is lost too often for a person, whose word ends it', async () => {
-      const cobalt = await agent('cobalt');
+      const cobalt = await it_.agent('cobalt');
       await it_.serve(cobalt, async (request) => {
         if (request.step === 'b') throw lost('SESSION_LOST');
         return {};
       });
-      const { molecule_id } = await slungTo(cobalt, CHAIN);
-      const stuck = await it_.until('attention', async () => {
-        const molecule = await it_.ledger.getMolecule(molecule_id).catch(() => null);
-        return molecule?.attention == null ? null : molecule;
-      });
+      const { molecule_id } = await it_.sling(cobalt, CHAIN);
+      const stuck = await it_.attention(molecule_id);
       expect(stuck.attention).toContain('step b was lost 5 times');
       expect(stuck.steps.map((step) => step.status)).toEqual(['closed', 'ready', 'waiting']);
       await it_.town.resolveStep(asked, molecule_id, { step: 'b', outcome: 'skipped', reason: 'done by hand' });
@@ -151,7 +95,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     it('spreads branches over the workers of the rig, keeps each branch with one worker, and never exceeds the limit', async () => {
       for (const name of ['amber', 'basalt'])
         await it_.serve(`${it_.rig.id}/polecats/${name}`, async (request) => ({ commit_id: `${request.step}` }));
-      const { molecule_id } = await slungTo(it_.rig.id, BRANCHES);
+      const { molecule_id } = await it_.sling(it_.rig.id, BRANCHES);
       const molecule = await it_.finished(molecule_id);
       expect(molecule.status).toBe('completed');
       const by = new Map(molecule.steps.map((step) => [step.step, step.agent_id]));
@@ -165,7 +109,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     });
 
     it('goes on at the right step after the orchestrator was away', async () => {
-      const dolomite = await agent('dolomite');
+      const dolomite = await it_.agent('dolomite');
       const arrived = Promise.withResolvers<void>();
       const goOn = Promise.withResolvers<void>();
       await it_.serve(dolomite, async (request) => {
@@ -175,7 +119,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         }
         return {};
       });
-      const { molecule_id } = await slungTo(dolomite, CHAIN);
+      const { molecule_id } = await it_.sling(dolomite, CHAIN);
       await arrived.promise;
       await it_.restartOrchestrator();
       goOn.resolve();
@@ -185,14 +129,14 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     });
 
     it('ends when its task is closed by a person, and gives the hook back', async () => {
-      const ember = await agent('ember');
+      const ember = await it_.agent('ember');
       const arrived = Promise.withResolvers<void>();
       await it_.serve(ember, async (_request, signal) => {
         arrived.resolve();
         await new Promise((_, reject) => signal.addEventListener('abort', () => reject(lost('CANCELLED'))));
         return {};
       });
-      const { task, molecule_id } = await slungTo(ember, CHAIN);
+      const { task, molecule_id } = await it_.sling(ember, CHAIN);
       await arrived.promise;
       await it_.ledger.closeTask(asked, task.id, { outcome: 'cancelled', reason: 'not wanted', force: true });
       expect((await it_.finished(molecule_id)).status).toBe('cancelled');
@@ -200,7 +144,7 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     });
 
     it('gives one agent one molecule at a time, the more urgent first', async () => {
-      const flint = await agent('flint');
+      const flint = await it_.agent('flint');
       const release = Promise.withResolvers<void>();
       const order: string[] = [];
       await it_.serve(flint, async (request) => {
@@ -208,27 +152,9 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
         await release.promise;
         return {};
       });
-      const one = recipeOf('one', [{ id: 'only', needs: [] }]);
-      const decision_id = await it_.ledger.recordDecision({
-        action: 'dispatch',
-        actor: asked.actor,
-        allow: true,
-        reasons: [],
-        question: {},
-        input_digest: 'x',
-        policy_hash: 'x',
-      });
-      const pour = async (title: string, priority: number) => {
-        const poured = await it_.ledger.pour(asked, {
-          recipe: one,
-          rig_id: it_.rig.id,
-          title,
-          priority,
-          target: { kind: 'agent', id: flint },
-          decision_id,
-        });
-        return poured.molecule_id ?? '';
-      };
+      const one = recipeOf([{ id: 'only' }]);
+      const pour = async (title: string, priority: number) =>
+        (await it_.sling(flint, one, { title, priority })).molecule_id;
       const first = await pour('first', 2);
       await it_.until('the first at work', async () => order.length === 1);
       const later = await pour('later', 3);

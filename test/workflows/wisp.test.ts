@@ -15,9 +15,8 @@ describe('a short-lived molecule', () => {
   });
 
   test('runs to its end on an agent and leaves nothing in the trail but its digest', async () => {
-    const { ledger, rig } = it_;
-    const agent = `${rig.id}/polecats/amber`;
-    await ledger.addAgent(asked, { id: agent, role: 'polecat', rig_id: rig.id, runtime: { preset: 'external' } });
+    const { ledger } = it_;
+    const agent = await it_.agent('amber');
     const titles: string[] = [];
     await it_.serve(agent, async ({ molecule_id, step, root_task_id }) => {
       expect(root_task_id).toBeNull();
@@ -26,15 +25,7 @@ describe('a short-lived molecule', () => {
       return { note: 'looked around' };
     });
     const recipe = singleStepRecipe('Look around', 'Look at everything', null, sha256);
-    const { task, molecule_id } = await ledger.pour(asked, {
-      recipe,
-      rig_id: rig.id,
-      target: { kind: 'agent', id: agent },
-      decision_id: 'dec-test',
-      wisp: true,
-    });
-    if (molecule_id === null) throw new Error('a wisp is started at once');
-    it_.orchestrator.courier.wake();
+    const { task, molecule_id } = await it_.sling(agent, recipe, { wisp: true });
     expect(await it_.finished(molecule_id)).toMatchObject({ status: 'completed', root_task_id: null, steps_closed: 1 });
     expect(titles).toEqual(['Look around']);
     const wisp = await it_.until('the wisp to be closed', async () => {
