@@ -1,17 +1,9 @@
-import type { TaskInput, TaskOperation } from '../../../schema/ledger';
+import type { TaskOperation } from '../../../schema/ledger';
 import { parseBatch } from '../../../schema/task/batch';
-import { AGENT, keyed, person, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, keyed, person, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
-
-const make = (title: string, more: Partial<TaskInput> = {}) =>
-  town.ledger.createTask(person, { title, rig_id: 'acme', ...more });
+const town = rigTown();
+const { make } = town;
 const eventsOf = async (task_id: string) => {
   await town.ledger.seal();
   return (await town.ledger.listEvents({ task_id, limit: 100 })).items.map((event) => event.type);

@@ -1,21 +1,19 @@
 import { sql } from 'kysely';
 import type { ReadySort, TaskInput } from '../../../schema/ledger';
 import type { TaskView } from '../../../schema/views';
-import { AGENT, person, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, person, rigTown, withRig } from './scene';
+import { testDatabase } from '../../support/database';
 
-let town: TestDatabase;
+const town = rigTown();
 const made = new Map<string, TaskView>();
 const make = async (title: string, more: Partial<TaskInput> = {}) => {
-  const task = await town.ledger.createTask(person, { title, rig_id: 'acme', ...more });
+  const task = await town.make(title, more);
   made.set(title, task);
   return task;
 };
 const idOf = (title: string) => made.get(title)?.id ?? '';
 
 beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
   const login = await make('Login fails', {
     type: 'bug',
     priority: 0,
@@ -38,7 +36,6 @@ beforeAll(async () => {
   await town.ledger.addNote(person, login.id, 'It is the tokenizer again');
   await town.ledger.addComment(person, docs.id, 'mention the tokenizer, and login');
 });
-afterAll(() => town.drop());
 
 const found = async (query: string) =>
   (await town.ledger.listTasks({ query, sort: 'title' })).items.map((task) => task.title);

@@ -1,81 +1,50 @@
 import { project } from '../../../activities/projection/project';
 import { rebuildProjection } from '../../../activities/projection/rebuild';
-import { canonicalJson } from '../../../schema/canonical';
-import type { Recipe, RecipeStep } from '../../../schema/formula/recipe';
+import type { Recipe } from '../../../schema/formula/recipe';
 import type { JsonObject } from '../../../schema/json';
 import { moleculeRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import type { MoleculeInput } from '../../../schema/runs';
-import { sha256, testDatabase, type TestDatabase } from '../../support/database';
 import { Play } from '../../support/play';
-import { as, openSession, person, withRig } from './scene';
+import { recipeOf } from '../../support/recipes';
+import { as, openSession, person, rigTown } from './scene';
 
-let town: TestDatabase;
+const town = rigTown();
 let incarnation = 0;
 beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
   ({ incarnation } = await openSession(town.ledger));
 });
-afterAll(() => town.drop());
-
-const step = (id: string, changes: Partial<RecipeStep> = {}): RecipeStep => ({
-  id,
-  title: id,
-  instructions: `do ${id}`,
-  acceptance: null,
-  checks: [],
-  needs: [],
-  parallel: true,
-  gate: null,
-  priority: null,
-  labels: [],
-  metadata: {},
-  assignee: null,
-  ...changes,
-});
-
-function recipeOf(steps: readonly RecipeStep[], groups?: Readonly<Record<string, readonly RecipeStep[]>>): Recipe {
-  const body = {
-    schema: 1 as const,
-    formula: 'flow',
-    version: 1,
-    type: 'workflow' as const,
-    title: 'Flow',
-    description: '',
-    vars: {},
-    steps,
-    ...(groups === undefined ? {} : { groups }),
-  };
-  return { ...body, digest: sha256(canonicalJson(body as unknown as JsonObject)) };
-}
 
 const SURVEY = recipeOf(
   [
-    step('survey', {
+    {
+      id: 'survey',
       flow: {
         fanOut: { group: 'each', path: ['found'], vars: { name: '{item.name}' }, mode: 'parallel', itemsMax: 9 },
         retry: { attemptsMax: 2, backoffMs: 0, exhausted: 'fail' },
       },
-    }),
-    step('report', {
+    },
+    {
+      id: 'report',
       needs: ['survey'],
       instructions: 'all of {{steps.survey.output.total}}, not {{steps.nobody.output.total}} nor {{who}}',
       flow: { waitsFor: { of: 'survey', mode: 'all' } },
-    }),
+    },
   ],
   {
     each: [
-      step('fix', {
+      {
+        id: 'fix',
         title: 'Fix {{name}} ({index})',
         instructions: 'of {{steps.survey.output.total}}: {item.text}',
         acceptance: '{{name}} is whole',
         checks: [{ run: 'test -f {{name}}', timeoutMs: 1_000 }],
-      }),
-      step('prove', {
+      },
+      {
+        id: 'prove',
         needs: ['fix'],
         instructions: 'as in {{steps.fix.output.commit}}',
         gate: { kind: 'human', prompt: 'is {{name}} good?', timeoutMs: null, approvers: ['lead'] },
-      }),
+      },
     ],
   },
 );
@@ -206,9 +175,9 @@ test('gates are listed with what they wait for', async () => {
 test('whoever waits for a task or a molecule is told once, and an escalation is one mail', async () => {
   const elsewhere = await town.ledger.createTask(person, { title: 'elsewhere' });
   const gate = { kind: 'task', task_id: elsewhere.id, timeoutMs: null } as const;
-  const waiting = await played(recipeOf([step('a', { gate })]));
+  const waiting = await played(recipeOf([{ id: 'a', gate }]));
   const other = await played(
-    recipeOf([step('a', { gate: { kind: 'molecule', molecule_id: waiting.molecule_id, timeoutMs: null } })]),
+    recipeOf([{ id: 'a', gate: { kind: 'molecule', molecule_id: waiting.molecule_id, timeoutMs: null } }]),
   );
   const told = async (molecule_id: string) => {
     const rows = await town.db
@@ -241,7 +210,7 @@ test('whoever waits for a task or a molecule is told once, and an escalation is 
 
 test('a bond keeps its recipe and tells the run, but not one that is over', async () => {
   const { molecule_id, play, publish } = await played(SURVEY);
-  const recipe = recipeOf([step('x')], { g: [step('y')] });
+  const recipe = recipeOf([{ id: 'x' }], { g: [{ id: 'y' }] });
   await town.ledger.bondRecipe(person, { molecule_id, recipe, ref: 'more', mode: 'parallel' });
   expect(await town.ledger.getRecipe(recipe.digest)).toMatchObject({ formula: 'flow' });
   const rows = await town.db

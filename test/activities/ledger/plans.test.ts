@@ -1,14 +1,8 @@
 import { readJsonPlan } from '../../../schema/task/plan-json';
 import { readMarkdownPlan } from '../../../schema/task/plan-markdown';
-import { AGENT, keyed, person, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, keyed, person, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
+const town = rigTown();
 
 const count = async () => (await town.ledger.listTasks({ limit: 1_000 })).items.length;
 

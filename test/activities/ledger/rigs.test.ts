@@ -1,13 +1,7 @@
 import type { RigInput } from '../../../schema/ledger';
-import { AGENT, openSession, person, recipe, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, openSession, person, recipe, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
+const town = rigTown();
 
 const add = (id: string, more: Partial<RigInput> = {}) =>
   town.ledger.addRig(person, {

@@ -1,11 +1,44 @@
 import { canonicalJson } from '../../../schema/canonical';
 import { singleStepRecipe } from '../../../schema/formula/single-step';
-import type { Ask, Ledger } from '../../../schema/ledger';
-import { sha256 } from '../../support/database';
+import type { Ask, Ledger, TaskInput } from '../../../schema/ledger';
+import type { TaskView } from '../../../schema/views';
+import { sha256, testDatabase, type TestDatabase } from '../../support/database';
 
 export const person: Ask = { actor: 'person:ada' };
 export const AGENT = 'acme/polecats/amber';
 export const recipe = singleStepRecipe('Work', 'Do the work', null, sha256);
+
+export interface RigTown extends TestDatabase {
+  /** A task of the rig. */
+  readonly make: (title?: string, more?: Partial<TaskInput>) => Promise<TaskView>;
+}
+
+/** A ledger with the rig `acme` for all tests of a file, in a database that is dropped after the last of them. */
+export function rigTown(options: { readonly max?: number } = {}): RigTown {
+  let database: TestDatabase | null = null;
+  const town = (): TestDatabase => {
+    if (database === null) throw new Error('the town of the file is there when its first test begins');
+    return database;
+  };
+  beforeAll(async () => {
+    database = await testDatabase(options);
+    await withRig(database.ledger);
+  });
+  afterAll(() => database?.drop());
+  return {
+    get url() {
+      return town().url;
+    },
+    get db() {
+      return town().db;
+    },
+    get ledger() {
+      return town().ledger;
+    },
+    drop: () => town().drop(),
+    make: (title = 'Task', more = {}) => town().ledger.createTask(person, { title, rig_id: 'acme', ...more }),
+  };
+}
 
 /** A rig `acme` with one active agent. */
 export async function withRig(ledger: Ledger): Promise<void> {

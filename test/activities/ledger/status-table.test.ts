@@ -3,15 +3,9 @@ import type { Ledger } from '../../../schema/ledger';
 import { TownError } from '../../../schema/errors';
 import { TASK_STATUSES, type TaskStatus } from '../../../schema/task/status';
 import type { TaskView } from '../../../schema/views';
-import { AGENT, person, recipe, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, person, recipe, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase({ max: 4 });
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
+const town = rigTown({ max: 4 });
 
 /** The way from a new task to each status, by words of `update`. */
 const WAY: Readonly<Record<TaskStatus, readonly TaskStatus[]>> = {

@@ -1,15 +1,8 @@
 import fc from 'fast-check';
-import { keyed, person, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { keyed, person, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
-
-const make = (title: string, more: object = {}) => town.ledger.createTask(person, { title, rig_id: 'acme', ...more });
+const town = rigTown();
+const { make } = town;
 
 describe('creating', () => {
   test('gives a short id with the prefix of the rig, and the children numbers', async () => {

@@ -6,15 +6,10 @@ import { migrateToLatest } from '../../../activities/ledger/migrate';
 import { RETENTION } from '../../../activities/ledger/retention';
 import { migrations } from '../../../schema/db/migrate';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
-import { keyed, person, withRig } from './scene';
-import { emptyDatabase, testDatabase, type TestDatabase } from '../../support/database';
+import { keyed, person, rigTown } from './scene';
+import { emptyDatabase, testDatabase } from '../../support/database';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
+const town = rigTown();
 
 describe('outbox', () => {
   test('gives each target its messages in order, one at a time', async () => {

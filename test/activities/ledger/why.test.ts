@@ -11,16 +11,10 @@ import type { RunRows } from '../../../schema/runs';
 import type { WaitGate } from '../../../schema/task/dependency';
 import type { WhyView } from '../../../schema/task/why';
 import type { TaskView } from '../../../schema/views';
-import { testDatabase, type TestDatabase } from '../../support/database';
 import { AMBER, granted, hooked, inputOf, playHook, playQueue, queued, step } from '../../support/play';
-import { openSession, person, recipe, withRig } from './scene';
+import { openSession, person, recipe, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
+const town = rigTown();
 
 /** Ids of this scenario by the names they have in the texts. */
 let names: Map<string, string>;
@@ -30,7 +24,7 @@ beforeEach(() => {
 });
 
 const make = async (title: string, more: Partial<TaskInput> = {}): Promise<TaskView> => {
-  const task = await town.ledger.createTask(person, { title, rig_id: 'acme', ...more });
+  const task = await town.make(title, more);
   names.set(task.id, `#${title}`);
   return task;
 };

@@ -3,15 +3,9 @@ import { rebuildProjection } from '../../../activities/projection/rebuild';
 import { project } from '../../../activities/projection/project';
 import { runId } from '../../../schema/ids';
 import type { WispInput } from '../../../schema/ledger';
-import { AGENT, as, keyed, openSession, person, recipe, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, as, keyed, openSession, person, recipe, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
+const town = rigTown();
 
 const make = (title: string, more: Partial<WispInput> = {}) =>
   town.ledger.createWisp(person, { title, rig_id: 'acme', ...more });

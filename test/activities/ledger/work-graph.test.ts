@@ -1,20 +1,12 @@
 import fc from 'fast-check';
 import { sql } from 'kysely';
-import type { DependencyType, ReadyFilter, TaskInput } from '../../../schema/ledger';
+import type { DependencyType, ReadyFilter } from '../../../schema/ledger';
 import { BLOCKING_TYPES, holds, type WaitGate } from '../../../schema/task/dependency';
 import type { TaskView } from '../../../schema/views';
-import { AGENT, person, withRig } from './scene';
-import { testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, person, rigTown } from './scene';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
-
-const make = (title: string, more: Partial<TaskInput> = {}) =>
-  town.ledger.createTask(person, { title, rig_id: 'acme', ...more });
+const town = rigTown();
+const { make } = town;
 const edge = (task: TaskView, on: TaskView, type: DependencyType, gate?: WaitGate) =>
   town.ledger.addDependency(person, {
     task_id: task.id,

@@ -1,16 +1,10 @@
 import { sql } from 'kysely';
 import { runId } from '../../../schema/ids';
-import { AGENT, as, keyed, openSession, person, recipe, withRig } from './scene';
-import { sha256, testDatabase, type TestDatabase } from '../../support/database';
+import { AGENT, as, keyed, openSession, person, recipe, rigTown } from './scene';
+import { sha256 } from '../../support/database';
 
-let town: TestDatabase;
-beforeAll(async () => {
-  town = await testDatabase();
-  await withRig(town.ledger);
-});
-afterAll(() => town.drop());
-
-const make = (title = 'Task', more: object = {}) => town.ledger.createTask(person, { title, rig_id: 'acme', ...more });
+const town = rigTown();
+const { make } = town;
 const toAgent = { kind: 'agent', id: AGENT } as const;
 const toRig = { kind: 'rig', id: 'acme' } as const;
 const sling = (task_id: string, more: object = {}) =>
