@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import type { SocketAnswer, SocketRequest } from '../../schema/desk';
 import type { MoleculeView } from '../../schema/views';
-import { killProcess, NODE, TOWN, until, type DrivenTown } from '../demo/driven-town';
+import { killProcess, NODE, TOWN, type DrivenTown } from '../demo/driven-town';
+import { until } from '../support/until';
 import { chainEnd, chainFaults, pourChain, withTown } from './chain';
 import { percentile, printTable, say, spread, timed } from './figures';
 import { AGENTS, runFleet, THINK_MS } from './fleet';
@@ -58,8 +59,8 @@ async function hanoi(): Promise<readonly string[]> {
       const id = await pourChain(town, DISCS);
       for (let kill = 1; kill <= hostKills; kill += 1) {
         const reached = (kill / (hostKills + 1)) * (2 ** DISCS - 1);
-        await until(() => (recordsOf(town).length >= reached ? true : null), `step ${reached}`, 120_000, 200);
-        killProcess((await until(() => town.servicePid(), 'the service', 10_000)) ?? 0);
+        await until(() => recordsOf(town).length >= reached, `step ${reached}`, 120_000, 200);
+        killProcess(await until(() => town.servicePid(), 'the service', 10_000));
       }
       const molecule = await chainEnd(town, id, 300_000);
       const begins = town.effects().filter(({ kind }) => kind === 'begin');

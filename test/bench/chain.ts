@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MoleculeView } from '../../schema/views';
-import { DrivenTown, NODE, stepOf, until, WORKER_PROGRAM } from '../demo/driven-town';
+import { DrivenTown, NODE, stepOf, WORKER_PROGRAM } from '../demo/driven-town';
+import { until } from '../support/until';
 import { say } from './figures';
 
 export const RIG = 'hanoi';

@@ -1,7 +1,8 @@
 /* Many molecules over many agents, against what the agents could do if they never waited for the town. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type DrivenTown, until } from '../demo/driven-town';
+import type { DrivenTown } from '../demo/driven-town';
+import { until } from '../support/until';
 import { chainEnd, RIG, chainFaults } from './chain';
 import { percentile } from './figures';
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { killProcess, until, type DrivenTown } from '../demo/driven-town';
+import { killProcess, type DrivenTown } from '../demo/driven-town';
+import { until } from '../support/until';
 import type { Effect } from '../support/worker-program';
 import { say } from './figures';
 
@@ -26,7 +27,7 @@ export async function killOnce(town: DrivenTown, kind: KillKind): Promise<Recove
   // Two closings between kills: the same step is not killed until it counts as stuck.
   const start = Date.now();
   const closings = () => town.effects().filter((effect) => effect.kind === 'close' && effect.at >= start);
-  await until(() => (closings().length >= 2 ? true : null), 'two closings', 60_000);
+  await until(() => closings().length >= 2, 'two closings', 60_000);
   await sleep(Math.random() * AIM_MS);
   const current = town.effects().findLast((effect) => effect.kind === 'begin');
   if (current === undefined) throw new Error('no step is being done');

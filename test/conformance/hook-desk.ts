@@ -1,5 +1,6 @@
-import type { CloseStep, HookDesk } from '../../schema/desk';
+import type { HookDesk } from '../../schema/desk';
 import type { AgentAddress, MoleculeId } from '../../schema/ids';
+import { close } from '../support/close-step';
 
 /** A desk that serves one agent, whose second session is external and has the only step of a molecule, `work`, on its hook. */
 export interface HookDeskScene {
@@ -23,17 +24,6 @@ export function describeHookDesk(name: string, open: () => Promise<HookDeskScene
       at = await open();
     });
     afterEach(() => at.close());
-
-    const close = (over: Partial<CloseStep> = {}): CloseStep => ({
-      step: null,
-      molecule_id: null,
-      outcome: 'done',
-      note: '',
-      commit_id: null,
-      output: null,
-      next_wait_ms: 0,
-      ...over,
-    });
 
     test('a token is known, replaced, or unknown', async () => {
       expect(await at.desk.authenticate(at.token)).toMatchObject({ agent: at.agent, incarnation: 2 });

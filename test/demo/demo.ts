@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ConvoyView, EventView, MoleculeView } from '../../schema/views';
 import { STEP_TRAILER, type Effect } from '../support/worker-program';
-import { DrivenTown, killProcess, NODE, PACKAGE, stepOf, until, WORKER_PROGRAM } from './driven-town';
+import { DrivenTown, killProcess, NODE, PACKAGE, stepOf, WORKER_PROGRAM } from './driven-town';
+import { until } from '../support/until';
 
 const FORMULA = 'three-changes';
 const RIG = 'words';

@@ -4,9 +4,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentView, EventView, MoleculeView, SessionView } from '../../schema/views';
+import { until } from '../support/until';
 import type { Effect } from '../support/worker-program';
 
-/** The checkout; this file runs from dist/test/demo. */
 /** Top of the package, from the sources as from dist. */
 export const PACKAGE =
   [join(__dirname, '..', '..'), join(__dirname, '..', '..', '..')].find((folder) =>
@@ -96,7 +96,7 @@ export class DrivenTown {
 
   /** The first effect that fits, as soon as it is there. @throws Error after `timeoutMs` */
   effect(fits: (effect: Effect) => boolean, what: string, timeoutMs = 60_000): Promise<Effect> {
-    return until(() => this.effects().find(fits) ?? null, what, timeoutMs);
+    return until(() => this.effects().find(fits), what, timeoutMs);
   }
 
   /** All processes of the town that live now: what its state file names, what works in its folder or carries it in its environment, and
@@ -161,20 +161,6 @@ export class DrivenTown {
       after = last;
     }
   }
-}
-
-/** What `ask` answers as soon as it is not null; asked every `everyMs`. @throws Error after `timeoutMs` */
-export async function until<T>(
-  ask: () => T | null | Promise<T | null>,
-  what: string,
-  timeoutMs: number,
-  everyMs = 10,
-): Promise<T> {
-  for (const end = Date.now() + timeoutMs; Date.now() < end; await sleep(everyMs)) {
-    const answer = await ask();
-    if (answer !== null) return answer;
-  }
-  throw new Error(`${what} did not happen within ${timeoutMs / 1000} s`);
 }
 
 /** Whether there was such a process. */

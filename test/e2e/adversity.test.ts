@@ -9,7 +9,8 @@ import { findProcesses } from '../../activities/provision/process';
 import type { SocketAnswer } from '../../schema/desk';
 import type { TaskView } from '../../schema/views';
 import { chainEnd, chainFaults, hanoiFormula, pourChain, withTown } from '../bench/chain';
-import { killProcess, until, type CommandEnd, type DrivenTown } from '../demo/driven-town';
+import { killProcess, type CommandEnd, type DrivenTown } from '../demo/driven-town';
+import { until } from '../support/until';
 
 const WORKER = { WORKER_THINK_MS: '20', WORKER_IDLE_MS: '600000' };
 const PATIENCE_MS = 30_000;

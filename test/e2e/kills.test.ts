@@ -1,4 +1,5 @@
-import { killProcess, until } from '../demo/driven-town';
+import { killProcess } from '../demo/driven-town';
+import { until } from '../support/until';
 import { branchFaults, pourBranches, WORKED_ON } from '../bench/branches';
 import { chainEnd, chainFaults, pourChain, withTown } from '../bench/chain';
 import { KILL_KINDS, killOnce } from '../bench/kills';
@@ -29,8 +30,8 @@ it('finishes branches, rounds, items and a timer exactly once, though the servic
       const noted = () => town.effects().filter(({ kind }) => kind === 'record').length;
       for (const earliest of [2, WORKED_ON / 2]) {
         const at = Math.floor(earliest + (Math.random() * WORKED_ON) / 3);
-        await until(() => (noted() >= at ? true : null), `${at} notes`, 60_000, 50);
-        killProcess((await until(() => town.servicePid(), 'the service', 20_000)) ?? 0);
+        await until(() => noted() >= at, `${at} notes`, 60_000, 50);
+        killProcess(await until(() => town.servicePid(), 'the service', 20_000));
       }
       const molecule = await chainEnd(town, id, 120_000);
       expect(await branchFaults(town, molecule)).toEqual([]);

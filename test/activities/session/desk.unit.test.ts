@@ -6,15 +6,19 @@ import { createSessions, type Sessions } from '../../../activities/session/sessi
 import type { StepState } from '../../../activities/session/step-states';
 import { createAttemptTokens } from '../../../activities/session/tokens';
 import { createWorktrees } from '../../../activities/worktree/git-worktree';
-import type { CloseStep, DeskCaller } from '../../../schema/desk';
+import type { DeskCaller } from '../../../schema/desk';
 import type { Runtime } from '../../../schema/ledger';
 import type { PerformStep } from '../../../schema/runs';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
+import { close } from '../../support/close-step';
 import { createFakeLedger, type FakeLedger } from '../../support/fakes/ledger';
 import { createFakeStepStates } from '../../support/fakes/step-states';
 import { makeGitRig } from '../../support/git-rig';
+import { until } from '../../support/until';
 
 const AGENT = 'acme/polecats/amber';
+/** Far above what anything here takes. */
+const PATIENCE_MS = 20_000;
 const SLEEPER: Runtime = { preset: 'command', command: ['sh', '-c', 'echo "$TOWN_TOKEN" > token; exec sleep 600'] };
 const MOLECULES = { 'mol-1': ['one', 'two'], 'mol-2': ['one'] };
 const { root, rig, git } = makeGitRig();
@@ -130,30 +134,11 @@ function attempt(desk: Desk, asked: PerformStep) {
   };
 }
 
-const close = (over: Partial<CloseStep> = {}): CloseStep => ({
-  step: null,
-  molecule_id: null,
-  outcome: 'done',
-  note: '',
-  commit_id: null,
-  output: null,
-  next_wait_ms: 0,
-  ...over,
-});
-
-async function until<T>(look: () => T | null | undefined | false | ''): Promise<T> {
-  for (const end = Date.now() + 5_000; Date.now() < end; await new Promise((done) => setTimeout(done, 5))) {
-    const answer = look();
-    if (answer) return answer;
-  }
-  throw new Error(`waited too long for ${look.toString()}`);
-}
-
 /** The caller behind the token that the session's program got. */
 async function callerOf(at: { desk: Desk; sessions: Sessions }): Promise<DeskCaller> {
-  const session = await until(() => at.sessions.live(AGENT));
+  const session = await until(() => at.sessions.live(AGENT), 'a session', PATIENCE_MS);
   const file = join(session.worktree!, 'token');
-  const token = await until(() => existsSync(file) && readFileSync(file, 'utf8').trim());
+  const token = await until(() => existsSync(file) && readFileSync(file, 'utf8').trim(), 'its token', PATIENCE_MS);
   const caller = await at.desk.authenticate(token);
   expect(caller.incarnation).toBe(session.incarnation);
   rmSync(file);
@@ -302,7 +287,7 @@ test('leaves the session alone on shutdown, and stops it when somebody else has 
   await expect(first.result).rejects.toMatchObject({ type: 'HOST_DETACHED' });
   expect(isAlive(leader.pid, leader.startTime)).toBe(true);
   const second = attempt(at.desk, request('one', { dispatch: 2 }));
-  await until(() => second.beats() > 0);
+  await until(() => second.beats() > 0, 'a heartbeat', PATIENCE_MS);
   at.project('one', { step_status: 'closed', outcome: 'skipped' });
   await expect(second.result).rejects.toMatchObject({ type: 'STEP_RESOLVED' });
   expect(isAlive(leader.pid, leader.startTime)).toBe(false);
@@ -316,7 +301,7 @@ test('gives another molecule a session of its own, in its own tree', async () =>
   await at.desk.closeStep(caller, close());
   await first.result;
   const second = attempt(at.desk, request('one', { molecule_id: 'mol-2', root_task_id: 'acme-other' }));
-  await until(() => at.sessions.live(AGENT)?.molecule_id === 'mol-2');
+  await until(() => at.sessions.live(AGENT)?.molecule_id === 'mol-2', 'a session for the other', PATIENCE_MS);
   const next = await callerOf(at);
   expect(next.incarnation).toBe(2);
   expect(next.worktree).not.toBe(caller.worktree);
