@@ -7,10 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import type { SocketAnswer, SocketRequest } from '../../schema/desk';
 import type { MoleculeView } from '../../schema/views';
-import { killProcess, NODE, TOWN, type DrivenTown } from '../demo/driven-town';
+import { NODE, TOWN, type DrivenTown } from '../demo/driven-town';
 import { until } from '../support/until';
 import { chainEnd, chainFaults, pourChain, withTown } from './chain';
-import { percentile, printTable, say, spread, timed } from './figures';
+import { gapsOf, percentile, printTable, say, shareOut, spread, timed } from './figures';
 import { AGENTS, runFleet, THINK_MS } from './fleet';
 import { bareStep } from './floor';
 import { KILL_KINDS, killOnce, LIMIT_MS } from './kills';
@@ -60,12 +60,12 @@ async function hanoi(): Promise<readonly string[]> {
       for (let kill = 1; kill <= hostKills; kill += 1) {
         const reached = (kill / (hostKills + 1)) * (2 ** DISCS - 1);
         await until(() => recordsOf(town).length >= reached, `step ${reached}`, 120_000, 200);
-        killProcess(await until(() => town.servicePid(), 'the service', 10_000));
+        await town.killService();
       }
       const molecule = await chainEnd(town, id, 300_000);
       const begins = town.effects().filter(({ kind }) => kind === 'begin');
       const last = town.effects().at(-1);
-      const gaps = begins.slice(1).map(({ at }, index) => at - (begins[index]?.at ?? at));
+      const gaps = gapsOf(begins.map(({ at }) => at));
       const total = ((last?.at ?? 0) - (begins[0]?.at ?? 0)) / 1000;
       const start = String((begins[0]?.at ?? 0) - pouredAt);
       const size = (await historyBytes(town, id)) / 1e6;
@@ -181,9 +181,7 @@ async function createClose(): Promise<readonly string[]> {
         ids = await createTasks(clients, total);
       });
       const closeMs = await timed(() =>
-        shareOut(clients, ids, async (client, id) => {
-          await client.ask('task', 'close', id, '--json');
-        }),
+        shareOut(clients, ids, (client, id) => client.ask('task', 'close', id, '--json')),
       );
       rows.push([String(count), (total / (createMs / 1000)).toFixed(0), (total / (closeMs / 1000)).toFixed(0)]);
       for (const client of clients) client.close();
@@ -204,20 +202,6 @@ async function createTasks(clients: readonly SocketClient[], count: number): Pro
     },
   );
   return ids;
-}
-
-/** Each client takes the next item as soon as it has its answer. */
-async function shareOut<T>(
-  clients: readonly SocketClient[],
-  items: readonly T[],
-  work: (client: SocketClient, item: T) => Promise<void>,
-): Promise<void> {
-  const left = items.values();
-  await Promise.all(
-    clients.map(async (client) => {
-      for (const item of left) await work(client, item);
-    }),
-  );
 }
 
 async function commandStart(): Promise<readonly string[]> {

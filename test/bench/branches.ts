@@ -3,15 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MoleculeView } from '../../schema/views';
 import { type DrivenTown, stepOf } from '../demo/driven-town';
-import { RIG } from './chain';
+import { RECORD, RIG } from './chain';
 
-const WORK = `instructions = """
-\`\`\`work
-record
-\`\`\`
-"""
-`;
-const work = (output: string) => WORK.replace('record\n', `record\noutput ${output}\n`);
+const work = (output: string) => RECORD.replace('record\n', `record\noutput ${output}\n`);
 
 const BRANCHES = `formula = "branches"
 title = "Much at once"
@@ -22,7 +16,7 @@ ${['a', 'b', 'c']
       (number) => `[[steps]]
 id = "${branch}${number}"
 needs = [${number === 1 ? '' : `"${branch}${number - 1}"`}]
-${WORK}`,
+${RECORD}`,
     ),
   )
   .join('\n')}
@@ -33,7 +27,7 @@ until = "look.output.round >= 3"
 max = 5
 [[steps.loop.body]]
 id = "try"
-${WORK}
+${RECORD}
 [[steps.loop.body]]
 id = "look"
 needs = ["try"]
@@ -50,15 +44,15 @@ vars = { name = "{item}" }
 id = "gather"
 needs = ["list"]
 waits_for = "all-children"
-${WORK}
+${RECORD}
 [[steps]]
 id = "later"
 gate = { type = "timer", duration = "5s" }
-${WORK}
+${RECORD}
 [[steps]]
 id = "end"
 needs = ["a3", "b3", "c3", "rounds", "gather", "later"]
-${WORK}`;
+${RECORD}`;
 
 const ITEM = `formula = "branches-item"
 
@@ -68,12 +62,12 @@ required = true
 [[steps]]
 id = "begin"
 title = "Begin {{name}}"
-${WORK}
+${RECORD}
 [[steps]]
 id = "finish"
 title = "Finish {{name}}"
 needs = ["begin"]
-${WORK}`;
+${RECORD}`;
 
 /** Branches, rounds of two, a list with items of two, and four single ones. */
 export const WORKED_ON = 3 * 3 + 3 * 2 + 1 + 3 * 2 + 3;
@@ -88,7 +82,7 @@ export async function pourBranches(town: DrivenTown): Promise<string> {
 
 /** What is not exactly once: closings of every step; receipts and notes of each step that somebody works on. */
 export async function branchFaults(town: DrivenTown, molecule: MoleculeView): Promise<string[]> {
-  const events = await town.events('--molecule', molecule.id);
+  const events = await town.trail(molecule.id);
   const own = town.effects().filter((effect) => effect.molecule === molecule.id && effect.kind === 'record');
   const count = (names: readonly string[], step: string) => names.filter((name) => name === step).length;
   const stepsOf = (type: string) => events.filter((event) => event.type === type).map(stepOf);

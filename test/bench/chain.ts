@@ -71,16 +71,7 @@ export async function chainEnd(town: DrivenTown, id: string, timeoutMs: number):
 
 /** What is not exactly once: closings, receipts, and the notes that the session's program itself made. */
 export async function chainFaults(town: DrivenTown, molecule: MoleculeView): Promise<string[]> {
-  // The trail shows what is sealed; after trouble with the disk the sealer waits some seconds before it looks again.
-  const events = await until(
-    async () => {
-      const sealed = await town.events('--molecule', molecule.id);
-      return sealed.some(({ type }) => type === 'molecule_finished') ? sealed : null;
-    },
-    `the end of ${molecule.id} in the trail`,
-    30_000,
-    500,
-  );
+  const events = await town.trail(molecule.id);
   const faults: string[] = [];
   const tally = (what: string, names: readonly string[]) => {
     const counts = new Map<string, number>();
@@ -105,20 +96,29 @@ export async function chainFaults(town: DrivenTown, molecule: MoleculeView): Pro
 }
 
 export function hanoiFormula(discs: number): string {
-  const steps = moves(discs, 'A', 'C', 'B').map(
-    ([disc, from, to], index) => `[[steps]]
+  const titles = moves(discs, 'A', 'C', 'B').map(([disc, from, to]) => `Disc ${disc} from ${from} to ${to}`);
+  return chainFormula(`hanoi-${discs}`, titles);
+}
+
+/** Steps that each need the one before and note themselves. */
+export function chainFormula(name: string, titles: readonly string[]): string {
+  const steps = titles.map(
+    (title, index) => `[[steps]]
 id = "m${index + 1}"
-title = "Disc ${disc} from ${from} to ${to}"
+title = "${title}"
 needs = [${index === 0 ? '' : `"m${index}"`}]
-instructions = """
+${RECORD}`,
+  );
+  return `formula = "${name}"\n\n${steps.join('\n')}`;
+}
+
+/** What a step's program is told: to note the step. */
+export const RECORD = `instructions = """
 \`\`\`work
 record
 \`\`\`
 """
-`,
-  );
-  return `formula = "hanoi-${discs}"\ntitle = "Hanoi with ${discs} discs"\n\n${steps.join('\n')}`;
-}
+`;
 
 type Move = readonly [disc: number, from: string, to: string];
 

@@ -24,3 +24,22 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
   await work();
   return performance.now() - start;
 }
+
+/** From each moment to the next. */
+export function gapsOf(times: readonly number[]): number[] {
+  return times.slice(1).map((at, index) => at - (times[index] ?? at));
+}
+
+/** Each client takes the next item as soon as it is done with one. */
+export async function shareOut<Client, Item>(
+  clients: readonly Client[],
+  items: readonly Item[],
+  work: (client: Client, item: Item) => Promise<unknown>,
+): Promise<void> {
+  const left = items.values();
+  await Promise.all(
+    clients.map(async (client) => {
+      for (const item of left) await work(client, item);
+    }),
+  );
+}

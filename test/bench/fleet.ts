@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DrivenTown } from '../demo/driven-town';
 import { until } from '../support/until';
-import { chainEnd, RIG, chainFaults } from './chain';
-import { percentile } from './figures';
+import { chainEnd, chainFaults, chainFormula, RIG } from './chain';
+import { gapsOf, percentile } from './figures';
 
 export const AGENTS = 10;
 const MOLECULES = 50;
@@ -23,7 +23,10 @@ export interface FleetRun {
 
 /** One molecule alone for the measure, then fifty at once. */
 export async function runFleet(town: DrivenTown): Promise<FleetRun> {
-  writeFileSync(join(town.root, 'formulas', 'fleet.formula.toml'), chainOf(STEPS));
+  writeFileSync(
+    join(town.root, 'formulas', 'fleet.formula.toml'),
+    chainFormula('fleet', Array<string>(STEPS).fill('One of many')),
+  );
   const alone = await pour(town);
   const first = await chainEnd(town, alone, 300_000);
   const gaps = gapsOf(begins(town, alone));
@@ -62,24 +65,4 @@ async function pour(town: DrivenTown): Promise<string> {
 
 function begins(town: DrivenTown, id: string): number[] {
   return town.effects().flatMap(({ kind, molecule, at }) => (kind === 'begin' && molecule === id ? at : []));
-}
-
-function gapsOf(times: readonly number[]): number[] {
-  return times.slice(1).map((at, index) => at - (times[index] ?? at));
-}
-
-function chainOf(steps: number): string {
-  const texts = Array.from(
-    { length: steps },
-    (_, index) => `[[steps]]
-id = "s${index + 1}"
-needs = [${index === 0 ? '' : `"s${index}"`}]
-instructions = """
-\`\`\`work
-record
-\`\`\`
-"""
-`,
-  );
-  return `formula = "fleet"\n\n${texts.join('\n')}`;
 }

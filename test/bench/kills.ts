@@ -51,11 +51,12 @@ async function kill(town: DrivenTown, kind: KillKind, session: number): Promise<
     await town.up();
     return at;
   }
-  const victim = kind === 'session' ? session : await until(() => town.servicePid(), 'the service', 30_000);
-  killProcess(victim);
-  const at = Date.now();
-  if (kind === 'host') {
-    await until(() => (town.servicePid() === victim ? null : true), 'the notice that the service is gone', 30_000);
+  if (kind === 'session') {
+    killProcess(session);
+    return Date.now();
   }
+  const victim = await town.killService();
+  const at = Date.now();
+  await until(() => town.servicePid() !== victim, 'the notice that the service is gone', 30_000);
   return at;
 }

@@ -9,7 +9,7 @@ import type { Ledger, ReadyFilter } from '../../schema/ledger';
 import { AGENT, person, withRig } from '../activities/ledger/scene';
 import { testDatabase, type TestDatabase } from '../support/database';
 import { randomGraph, randomOf, writeGraph, type RandomGraph } from '../support/random-graph';
-import { percentile, printTable, say, spread, timed } from './figures';
+import { percentile, printTable, say, shareOut, spread, timed } from './figures';
 
 /** A Postgres of its own while `work` runs; `testDatabase` finds it. */
 export async function withPostgres<T>(work: () => Promise<T>): Promise<T> {
@@ -66,14 +66,7 @@ async function tasksASecond(): Promise<void> {
 }
 
 async function aSecond<T>(clients: number, items: readonly T[], work: (item: T) => Promise<unknown>): Promise<number> {
-  const left = items.values();
-  const ms = await timed(() =>
-    Promise.all(
-      Array.from({ length: clients }, async () => {
-        for (const item of left) await work(item);
-      }),
-    ),
-  );
+  const ms = await timed(() => shareOut(Array.from({ length: clients }), items, (_, item) => work(item)));
   return items.length / (ms / 1_000);
 }
 

@@ -87,17 +87,17 @@ interface Kill {
 /** One session in the middle of a change; later every process of the town. */
 async function killTwice(town: DrivenTown): Promise<Kill[]> {
   const half = await town.effect(({ kind, step }) => kind === 'write' && step.endsWith('-change'), 'the first change');
-  const session = await until(
-    async () => (await town.sessions()).find(({ pid, status }) => pid === half.pid && status !== 'ended') ?? null,
-    'the session in the list',
-    5_000,
-  );
+  // At once: it is in the middle only until its next action.
   killProcess(half.pid);
+  const killedFirst = Date.now();
+  const session = (await town.sessions()).find(
+    ({ pid, incarnation }) => pid === half.pid && incarnation === half.incarnation,
+  );
   const first = await resumption(
     town,
     half,
-    Date.now(),
-    `SIGKILL of session ${session.id} of ${half.agent} (pid ${half.pid})`,
+    killedFirst,
+    `SIGKILL of session ${session?.id ?? '(not in the list)'} of ${half.agent} (pid ${half.pid})`,
   );
 
   const later = (effect: Effect) =>
@@ -154,16 +154,19 @@ async function verify(
 ): Promise<Claim[]> {
   const [task] = convoy.tasks;
   if (task?.molecule_id == null) throw new Error('the convoy has no molecule');
+  const events = await town.trail(task.molecule_id);
   const molecule = await town.molecule(task.molecule_id);
-  const told = () => town.events('--convoy', convoy.id);
   const convoyEvents = await until(
-    async () => await told().then((list) => (list.some(({ type }) => type === 'convoy_completed') ? list : null)),
+    async () => {
+      const sealed = await town.events('--convoy', convoy.id);
+      return sealed.some(({ type }) => type === 'convoy_completed') && sealed;
+    },
     'the event of the completion',
-    5_000,
+    60_000,
+    200,
   );
   const notices = convoyEvents.filter(({ type }) => type === 'convoy_completed');
   const [notice] = notices;
-  const events = await town.events('--molecule', molecule.id);
   const branches = branchesOf(repository);
   show((await town.run('convoy', 'status', convoy.id)).stdout, 'The convoy');
   show(trail(events), 'The event trail (steps)');

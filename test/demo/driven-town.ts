@@ -17,6 +17,9 @@ export const WORKER_PROGRAM = join(PACKAGE, 'dist', 'test', 'support', 'worker-p
 /** Absolute path of the Node that package.json pins. */
 export const NODE = (require(join(PACKAGE, 'tools', 'node.js')) as { pinnedNode(): string }).pinnedNode();
 
+/** Far above what anything here takes, also on a busy machine. */
+const PATIENCE_MS = 60_000;
+
 export interface CommandEnd {
   readonly code: number;
   readonly stdout: string;
@@ -77,6 +80,18 @@ export class DrivenTown {
   events(...filter: string[]): Promise<EventView[]> {
     return this.pages(filter);
   }
+  /** All events of a molecule that comes to its end, once that is sealed: until then the list, and the molecule's rows, may lack some. */
+  trail(molecule_id: string): Promise<EventView[]> {
+    return until(
+      async () => {
+        const sealed = await this.events('--molecule', molecule_id);
+        return sealed.some(({ type }) => type === 'molecule_finished') && sealed;
+      },
+      `the end of ${molecule_id} in the trail`,
+      PATIENCE_MS,
+      500,
+    );
+  }
   molecule(id: string): Promise<MoleculeView> {
     return this.json('molecule', 'show', id);
   }
@@ -95,7 +110,7 @@ export class DrivenTown {
   }
 
   /** The first effect that fits, as soon as it is there. @throws Error after `timeoutMs` */
-  effect(fits: (effect: Effect) => boolean, what: string, timeoutMs = 60_000): Promise<Effect> {
+  effect(fits: (effect: Effect) => boolean, what: string, timeoutMs = PATIENCE_MS): Promise<Effect> {
     return until(() => this.effects().find(fits), what, timeoutMs);
   }
 
@@ -131,6 +146,18 @@ export class DrivenTown {
   servicePid(): number | null {
     const service = stateOf(this.root)?.['service'] as { pid: number } | null | undefined;
     return service?.pid ?? null;
+  }
+
+  /** SIGKILL for the service as soon as there is one: what the state file names may be dead already. Answers its pid. */
+  killService(): Promise<number> {
+    return until(
+      () => {
+        const pid = this.servicePid();
+        return pid !== null && killProcess(pid) && pid;
+      },
+      'a service to kill',
+      PATIENCE_MS,
+    );
   }
 
   /** `town down`; what it leaves is named and killed. */

@@ -93,7 +93,7 @@ it('loses nothing and does nothing twice when a client, the service, Postgres or
     const served = await inTheMiddle(town, async (blocked) => {
       const asked = town.run(...create('served'));
       await blocked();
-      killProcess(town.servicePid() ?? 0);
+      await town.killService();
       return await asked;
     });
     expectRefusal(served, 7, 'UNAVAILABLE', 'may have been carried out');
@@ -170,8 +170,7 @@ it('says that the disk is full, and goes on once there is room', async () => {
       expectRefusal(refused, 7, 'DISK_FULL');
       expect((await town.run('ready')).code).toBe(0); // what is there can be read
       expect((await town.run('doctor')).stdout).toMatch(/^disk space\s+FAILED/m);
-      const before = town.servicePid();
-      killProcess(before ?? 0);
+      await town.killService();
       killProcess(partOf(town, 'postgres').pid);
       expect((await town.run(...create(n))).code).toBe(7);
       rmSync(filler);

@@ -1,4 +1,3 @@
-import { killProcess } from '../demo/driven-town';
 import { until } from '../support/until';
 import { branchFaults, pourBranches, WORKED_ON } from '../bench/branches';
 import { chainEnd, chainFaults, pourChain, withTown } from '../bench/chain';
@@ -31,7 +30,7 @@ it('finishes branches, rounds, items and a timer exactly once, though the servic
       for (const earliest of [2, WORKED_ON / 2]) {
         const at = Math.floor(earliest + (Math.random() * WORKED_ON) / 3);
         await until(() => noted() >= at, `${at} notes`, 60_000, 50);
-        killProcess(await until(() => town.servicePid(), 'the service', 20_000));
+        await town.killService();
       }
       const molecule = await chainEnd(town, id, 120_000);
       expect(await branchFaults(town, molecule)).toEqual([]);

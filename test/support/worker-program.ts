@@ -26,7 +26,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { CloseAnswer, SocketAnswer, SocketRequest } from '../../schema/desk';
 import type { HookView, StepBrief } from '../../schema/views';
 
-/** One line of the effects file. `begin`: an attempt starts; `done`: closed by this call; `found`: an effect of an earlier attempt. */
+/** One line of the effects file. `begin`: an attempt starts; `close`: closed by this call; `found`: an effect of an earlier attempt. */
 export interface Effect {
   /** Milliseconds since 1970. */
   readonly at: number;
