@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { ERROR_CODES } from '../../schema/errors';
 import { filesBelow, read, ROOT } from './sources';
 
@@ -17,6 +17,33 @@ describe('documents', () => {
 
   it.each(pages)('%s closes its code fences', (page) => {
     expect((read(page).match(/^\s*```/gm)?.length ?? 0) % 2).toBe(0);
+  });
+
+  // The roadmap names files that are yet to come.
+  it.each(pages.filter((page) => page !== 'docs/roadmap.md'))('%s names only files that are there', (page) => {
+    const named = [
+      ...read(page).matchAll(
+        /`((?:schema|workflows|activities|workers|cli|policies|tools|test|docs|formulas|bin)\/[^`\s]*)`/g,
+      ),
+    ];
+    // `a/<b>.ts` and `a/*` stand for many.
+    const files = named.map(([, path = '']) => path).filter((path) => !/[<*{…]/.test(path));
+    expect(files.filter((path) => !existsSync(join(ROOT, path)) && !existsSync(join(ROOT, `${path}.ts`)))).toEqual([]);
+  });
+
+  it('follow a task through functions that are where they say', () => {
+    const rows = [...read('docs/walk.md').matchAll(/\| `(\w+)`\s*\| `([\w./-]+)`/g)];
+    expect(rows.length).toBeGreaterThan(30);
+    const lost = rows.filter(
+      ([, name = '', path = '']) => !new RegExp(`\\b(?:function|const) ${name}\\b`).test(read(path)),
+    );
+    expect(lost.map(([, name, path]) => `${name} in ${path}`)).toEqual([]);
+  });
+
+  it('list every decision', () => {
+    const decisions = filesBelow('docs/decisions', '.md').filter((path) => !path.endsWith('/README.md'));
+    const listed = linksOf(read('docs/decisions/README.md'));
+    expect(decisions.map((path) => basename(path)).filter((name) => !listed.includes(name))).toEqual([]);
   });
 
   it('explain every error code, and no other', () => {
