@@ -14,6 +14,19 @@ describe('commands that are named', () => {
     expect(wrongOnes([...codeOf(read(page))])).toEqual([]);
   });
 
+  it('in the design are all there are', () => {
+    const [, table = ''] =
+      /### Command line\n([\s\S]*?)###/.exec(read('docs/architecture/durable-work-orchestration.md')) ?? [];
+    const listed = [...table.matchAll(/^\| (.+?) +\| (.+?) +\|$/gm)].flatMap(([, topic = '', verbs = '']) =>
+      verbs.split(', ').map((verb) => {
+        const own = /^`(.+)`$/.exec(topic)?.[1];
+        const word = verb.replaceAll('`', '');
+        return (own === undefined ? word : word === '(itself)' ? own : `${own} ${word}`).replace(' ', ':');
+      }),
+    );
+    expect(Object.keys(COMMANDS).filter((id) => !listed.includes(id))).toEqual([]);
+  });
+
   it('in hints and texts exist, with their flags', () => {
     const named = sources.flatMap((path) => [
       ...read(path).matchAll(/(?:see|use|try|with|run): (town [a-z][^'`"\\\n]*)/g),
