@@ -2,12 +2,15 @@ import { sql, type Kysely } from 'kysely';
 import { canonicalJson } from '../../schema/canonical';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
+import { RECIPE_SIZE_MAX } from '../../schema/formula/compile';
 import type { Recipe } from '../../schema/formula/recipe';
 import type { JsonObject } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
 import type { Store } from './command';
+import { leanGroups, leanStep } from './lean';
 
-const RECIPE_BYTES_MAX = 1_000_000;
+/** Characters of what a molecule's run carries of its recipe from history to history; the server refuses twice as much. */
+const CARRIED_MAX = 1_000_000;
 
 export function recipeCommands(store: Store): Pick<Ledger, 'storeRecipe' | 'getRecipe'> {
   return {
@@ -16,16 +19,19 @@ export function recipeCommands(store: Store): Pick<Ledger, 'storeRecipe' | 'getR
   };
 }
 
-/** Idempotent by the digest. @throws INVALID_INPUT when the digest is not that of the content */
+/** Idempotent by the digest. @throws INVALID_INPUT when the digest is not that of the content, INPUT_TOO_LARGE */
 export async function keepRecipe(store: Store, db: Kysely<Database>, recipe: Recipe): Promise<void> {
   const { digest, ...body } = recipe;
   // A recipe is plain JSON; interfaces only lack the index signature.
-  if (store.digestOf !== null && store.digestOf(canonicalJson(body as unknown as JsonObject)) !== digest) {
+  const canonical = canonicalJson(body as unknown as JsonObject);
+  if (store.digestOf !== null && store.digestOf(canonical) !== digest) {
     throw new TownError('INVALID_INPUT', `the recipe of ${recipe.formula} does not match its digest ${digest}`);
   }
   const document = JSON.stringify(recipe);
-  if (Buffer.byteLength(document) > RECIPE_BYTES_MAX) {
-    throw new TownError('INPUT_TOO_LARGE', `the recipe of ${recipe.formula} is larger than ${RECIPE_BYTES_MAX} bytes`);
+  refuseAbove(RECIPE_SIZE_MAX, canonical.length, `the recipe of ${recipe.formula}`);
+  if (document.length > CARRIED_MAX) {
+    const carried = JSON.stringify([recipe.steps.map(leanStep), leanGroups(recipe)]);
+    refuseAbove(CARRIED_MAX, carried.length, `what a molecule of ${recipe.formula} carries: ids, titles, needs, gates`);
   }
   await sql`insert into recipes (digest, formula, document) values (${digest}, ${recipe.formula}, ${document}::jsonb)
     on conflict (digest) do nothing`.execute(db);
@@ -50,4 +56,8 @@ export async function findRecipe(db: Kysely<Database>, digest: string): Promise<
     recent.delete(oldest);
   }
   return row.document;
+}
+
+function refuseAbove(max: number, size: number, what: string): void {
+  if (size > max) throw new TownError('INPUT_TOO_LARGE', `${what} has ${size} characters; at most ${max}`);
 }

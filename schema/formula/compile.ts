@@ -57,7 +57,9 @@ export interface CompiledFormula {
   readonly problems: readonly FormulaProblem[];
 }
 
-const LIMITS: CompileLimits = { steps: STEPS_MAX, recipeSize: 4_000_000 };
+/** Characters. */
+export const RECIPE_SIZE_MAX = 4_000_000;
+const LIMITS: CompileLimits = { steps: STEPS_MAX, recipeSize: RECIPE_SIZE_MAX };
 const CHECK_TIMEOUT = '10m';
 /** Names by which the item formulas of other tools know the member of a convoy that they are done for. */
 const MEMBER_NAMES = ['convoy_id', 'bead_id', 'issue', 'task'];

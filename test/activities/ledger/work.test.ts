@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import { runId } from '../../../schema/ids';
 import { AGENT, as, keyed, openSession, person, recipe, rigTown } from './scene';
 import { sha256 } from '../../support/database';
+import { recipeOf } from '../../support/recipes';
 
 const town = rigTown();
 const { make } = town;
@@ -15,6 +16,17 @@ const sent = async (target: string) =>
   );
 
 describe('sling', () => {
+  test('keeps a recipe as large as compiling allows, unless its run would carry too much of it', async () => {
+    const wordy = recipeOf([{ id: 'a', instructions: 'x'.repeat(3_900_000) }]);
+    const pour = { rig_id: 'acme', target: null, decision_id: null };
+    await town.ledger.pour(person, { ...pour, recipe: wordy });
+    expect((await town.ledger.getRecipe(wordy.digest)).steps).toEqual(wordy.steps);
+    for (const refused of [{ instructions: 'x'.repeat(4_000_000) }, { title: 'x'.repeat(1_000_000) }])
+      await expect(
+        town.ledger.pour(person, { ...pour, recipe: recipeOf([{ id: 'a', ...refused }]) }),
+      ).rejects.toMatchObject({ code: 'INPUT_TOO_LARGE' });
+  });
+
   test('takes the task, keeps the recipe and starts the molecule', async () => {
     const task = await make('Sling me', { priority: 1 });
     const slung = await sling(task.id);
