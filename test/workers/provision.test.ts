@@ -206,16 +206,15 @@ describe('the town as a whole', () => {
     expect(inspectTown(root)).toMatchObject({ postgres: 'down' });
   }, 60_000);
 
-  it('names what is wrong with its safe remedy in three seconds', async () => {
-    const started = Date.now();
+  // How long it takes is the bench's matter.
+  it('names what is wrong with its safe remedy', async () => {
     const checks = await doctor(newRoot('ill'));
-    expect(Date.now() - started).toBeLessThan(3_000);
     expect(checks.find(({ name }) => name === 'supervisor')).toEqual({
       name: 'supervisor',
       ok: false,
       detail: 'not running',
       fix: 'town up',
     });
-    for (const check of checks) expect(check.ok || check.fix !== null).toBe(true);
+    expect(checks.filter(({ ok, fix }) => !ok && fix === null)).toEqual([]);
   });
 });

@@ -38,6 +38,7 @@ it('reads every page, and leaves pull requests out', async () => {
   });
   expect(github.requests).toHaveLength(3);
   const bugs = await source().listIssues({ ...query, labels: ['bug'], state: 'closed' });
+  expect(bugs.length).toBeGreaterThan(0);
   expect(bugs.every((issue) => issue.state === 'closed' && issue.labels.includes('bug'))).toBe(true);
 });
 

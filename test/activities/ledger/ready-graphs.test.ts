@@ -5,7 +5,7 @@ import { testDatabase, type TestDatabase } from '../../support/database';
 import { LABELS, randomGraph, randomOf, writeGraph, type RandomGraph } from '../../support/random-graph';
 import { WorkGraph } from '../../support/work-graph';
 
-/** 200 in a soak. */
+/** A soak asks for more. */
 const GRAPHS = Number(process.env['TOWN_READY_GRAPHS'] ?? 200);
 const SEED = Number(process.env['TOWN_SEED'] ?? Date.now() % 2 ** 31);
 const SIZE = 2_000;

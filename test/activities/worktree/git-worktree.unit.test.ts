@@ -47,8 +47,10 @@ test('makes a half-made tree again, also when git has marked it as locked', asyn
 
 test('removes an index lock whose owner is dead', async () => {
   const { path } = await worktrees.ensure(want('mol-4', 'acme-44444'));
-  writeFileSync(join(git(path, 'rev-parse', '--absolute-git-dir'), 'index.lock'), '');
+  const lock = join(git(path, 'rev-parse', '--absolute-git-dir'), 'index.lock');
+  writeFileSync(lock, '');
   await worktrees.ensure(want('mol-4', 'acme-44444'));
+  expect(existsSync(lock)).toBe(false);
   git(path, 'commit', '-q', '--allow-empty', '-m', 'goes on');
 });
 

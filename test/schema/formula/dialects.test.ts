@@ -1,5 +1,6 @@
 import { codes, cook, needsOf, parsed, places, recipeOf, stepOf } from './cooking';
 import { parseFormula } from '../../../schema/formula/parse';
+import { cpuMs } from '../../support/cpu';
 
 describe('how strictly a file is read', () => {
   const odd = 'formula="f"\nsteps=[{id="a",colour="red"}]';
@@ -399,11 +400,12 @@ gate = [{ before = "h", condition = "c.output.x" }]
     ['a prototype in JSON', '{"formula":"f","__proto__":{"steps":[]},"steps":[{"id":"a"}]}'],
     ['braces without end', `formula="f"\nsteps=[{id="a",description="${'{{'.repeat(200_000)}"}]\n[vars]\nx="1"\n[[[`],
   ])('refuses %s in bounded time', (_name, text) => {
-    const started = performance.now();
-    const result = cook(text, { file: text.startsWith('{') ? 'f.json' : 'f.toml' });
-    expect(result.recipe).toBeNull();
-    expect(result.problems.length).toBeGreaterThan(0);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    const ms = cpuMs(() => {
+      const result = cook(text, { file: text.startsWith('{') ? 'f.json' : 'f.toml' });
+      expect(result.recipe).toBeNull();
+      expect(result.problems.length).toBeGreaterThan(0);
+    });
+    expect(ms).toBeLessThan(2_000);
   });
 
   it('takes line ends of other systems and a byte order mark, and still knows the lines', () => {
@@ -414,9 +416,8 @@ gate = [{ before = "h", condition = "c.output.x" }]
   it('is not held up by texts that look like templates', () => {
     for (const part of ['{{', '{{if ', '{{if .x}}', '{{ end', '   {{-', '{a{a', '{{ x ']) {
       const base = JSON.stringify(part.repeat(Math.floor(300_000 / part.length)));
-      const started = performance.now();
-      cook(`formula="c"\nlegs=[{id="a"}]\nprompts={base=${base}}\ninputs={x={default="1"}}`);
-      expect(performance.now() - started).toBeLessThan(2_000);
+      const text = `formula="c"\nlegs=[{id="a"}]\nprompts={base=${base}}\ninputs={x={default="1"}}`;
+      expect(cpuMs(() => cook(text))).toBeLessThan(2_000);
     }
   });
 });

@@ -13,6 +13,7 @@ import { ProblemList } from '../../../schema/formula/problems';
 import { compilePattern } from '../../../schema/formula/pattern';
 import type { Recipe } from '../../../schema/formula/recipe';
 import { formulaVariables } from '../../../schema/formula/variables';
+import { cpuMs } from '../../support/cpu';
 
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 const codes = (result: { readonly problems: readonly { readonly code: string }[] }): string[] =>
@@ -498,9 +499,8 @@ describe('patterns', () => {
     (pattern) => {
       const match = compilePattern(pattern);
       if (typeof match === 'string') throw new Error(match);
-      const started = performance.now();
-      expect(match(`${'a'.repeat(999)}!`)).toBe(false);
-      expect(performance.now() - started).toBeLessThan(1_000);
+      const ms = cpuMs(() => expect(match(`${'a'.repeat(999)}!`)).toBe(false));
+      expect(ms).toBeLessThan(1_000);
     },
   );
 });

@@ -1,4 +1,5 @@
 import { likenesses, COMPARISONS_MAX, type Comparable } from '../../../schema/task/duplicates';
+import { cpuMs } from '../../support/cpu';
 
 const LONG = 'the form takes a name that holds nothing but blanks and stores it';
 let made = 0;
@@ -82,9 +83,10 @@ it('stays within its bounds, and says so', () => {
   const tasks = Array.from({ length: 6_000 }, (_, nth) =>
     task(`w${Math.floor(nth / 100)} x${nth % 60} y${nth} z${nth % 61}`),
   );
-  const started = performance.now();
-  const found = likenesses(tasks, { scoreMin: 0.3 });
+  let found = likenesses([]);
+  const ms = cpuMs(() => (found = likenesses(tasks, { scoreMin: 0.3 })));
   expect(found.truncated).toBe(true);
+  expect(found.pairs.length).toBeGreaterThan(0);
   expect(found.pairs.length).toBeLessThanOrEqual(COMPARISONS_MAX);
-  expect(performance.now() - started).toBeLessThan(5_000);
+  expect(ms).toBeLessThan(5_000);
 });
