@@ -1,4 +1,5 @@
 import { TownError } from './errors';
+import { quote } from './text';
 
 /** `<rig>/<group>/<name>` such as `acme/polecats/amber`, or one word for a town-level agent (`mayor`). Parts are `[a-z0-9-]`. */
 export type AgentAddress = string;
@@ -17,7 +18,7 @@ const TASK_ID = /^[a-z0-9](?:[a-z0-9-]{0,38})-(?:[a-z0-9]{3,40}|[0-9]{1,2})(?:\.
 /** A rig, agent name or prefix: lower-case letters, digits and `-`, 1 to 40 characters. */
 export function parseName(text: string, what: string): string {
   if (NAME.test(text)) return text;
-  throw new TownError('INVALID_INPUT', `${what} ${quote(text)} is not a name`, {
+  throw new TownError('INVALID_INPUT', `${what} ${quote(text, 80)} is not a name`, {
     hint: 'use 1 to 40 lower-case letters, digits and dashes',
   });
 }
@@ -25,7 +26,7 @@ export function parseName(text: string, what: string): string {
 export function parseAgentAddress(text: string): AgentAddress {
   const parts = text.split('/');
   if ((parts.length === 1 || parts.length === 3) && parts.every((part) => NAME.test(part))) return text;
-  throw new TownError('INVALID_INPUT', `${quote(text)} is not an agent address`, {
+  throw new TownError('INVALID_INPUT', `${quote(text, 80)} is not an agent address`, {
     hint: 'write <rig>/<group>/<name>, for example acme/polecats/amber; see: town agent list',
   });
 }
@@ -36,7 +37,7 @@ export function isTaskId(text: string): boolean {
 
 export function parseTaskId(text: string): TaskId {
   if (isTaskId(text)) return text;
-  throw new TownError('INVALID_INPUT', `${quote(text)} is not a task id`, { hint: 'see: town task list' });
+  throw new TownError('INVALID_INPUT', `${quote(text, 80)} is not a task id`, { hint: 'see: town task list' });
 }
 
 /** The id of a task: prefix, dash, then the first `length` base-36 characters of a 64-bit digest. Longer on collision. */
@@ -63,7 +64,3 @@ export function hookQueue(address: AgentAddress, namespace = ''): string {
 
 /** The task queue of workflows and of all activities that are not on a hook. */
 export const TOWN_QUEUE = 'town';
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
-}

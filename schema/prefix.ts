@@ -1,4 +1,5 @@
 import { TownError } from './errors';
+import { quote } from './text';
 
 /*
  * Prefixes of task ids: one a rig, for ever. Ids of other things begin with words of their own, which no prefix may hold, and no prefix
@@ -38,7 +39,7 @@ export function checkPrefix(text: string, name: string, taken: readonly string[]
   if (problem === null) return text;
   const free = prefixOfName(name, taken);
   const code = problemOfPrefix(text, []) === null ? 'ALREADY_EXISTS' : 'INVALID_INPUT';
-  throw new TownError(code, `${JSON.stringify(text.slice(0, 60))} cannot be the prefix of a rig: ${problem}`, {
+  throw new TownError(code, `${quote(text)} cannot be the prefix of a rig: ${problem}`, {
     hint: free === null ? 'see the prefixes in use: town rig list' : `this one is free: --prefix ${free}`,
     details: { problem, ...(free === null ? {} : { suggestion: free }) },
   });

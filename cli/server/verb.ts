@@ -3,6 +3,7 @@ import { TownError } from '../../schema/errors';
 import type { DeskCaller } from '../../schema/desk';
 import type { JsonObject } from '../../schema/json';
 import type { Ask } from '../../schema/ledger';
+import { quote } from '../../schema/text';
 import type { TownClient } from '../client/client';
 
 /**
@@ -144,7 +145,7 @@ export function parseVerb(verb: Verb, argv: readonly string[]): ParsedVerb {
       problems.push(`--${token.name} needs a value`);
     } else if (token.inlineValue === false && token.value.length > 1 && token.value.startsWith('-')) {
       problems.push(
-        `--${token.name} needs a value; one that starts with a dash is written --${token.name}=${clip(token.value)}`,
+        `--${token.name} needs a value; one that starts with a dash is written --${token.name}=${quote(token.value)}`,
       );
     } else {
       given.set(token.name, [...(given.get(token.name) ?? []), token.value]);
@@ -184,7 +185,7 @@ export function nearest(word: string, candidates: readonly string[]): string | n
 
 function unknownFlag(raw: string, names: readonly string[]): string {
   const near = nearest(raw.replace(/^-+/, ''), names);
-  return `there is no flag ${clip(raw)}${near === null ? '' : `; did you mean --${near}?`}`;
+  return `there is no flag ${quote(raw)}${near === null ? '' : `; did you mean --${near}?`}`;
 }
 
 /** `--wait` alone, and `--wait` before a word that is no number, get their value. */
@@ -202,7 +203,7 @@ function readFlag(name: string, spec: FlagSpec, values: readonly string[], probl
   if (spec.kind === 'switch') return value !== undefined;
   for (const each of values) {
     if (spec.choices !== undefined && !spec.choices.includes(each)) {
-      problems.push(`--${name} must be one of ${spec.choices.join(', ')}, not ${clip(each)}`);
+      problems.push(`--${name} must be one of ${spec.choices.join(', ')}, not ${quote(each)}`);
     }
     // Postgres keeps no zero bytes, and no terminal wants them.
     if (each.includes('\0')) problems.push(`--${name} holds a zero byte`);
@@ -223,7 +224,7 @@ function readNumber(
 ): number {
   const value = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= min && value <= max))
-    problems.push(`--${name} must be a number from ${min} to ${max}, not ${clip(text)}`);
+    problems.push(`--${name} must be a number from ${min} to ${max}, not ${quote(text)}`);
   return value;
 }
 
@@ -247,12 +248,14 @@ function readArgs(verb: Verb, words: readonly string[], problems: string[]): Rec
     if (taken.some((word) => word.includes('\0'))) problems.push(`<${name}> holds a zero byte`);
     args[name] = many === true ? taken : taken[0];
   }
-  if (rest.length > 0) problems.push(`too many words: ${rest.map(clip).slice(0, 5).join(' ')}`);
+  if (rest.length > 0)
+    problems.push(
+      `too many words: ${rest
+        .slice(0, 5)
+        .map((word) => quote(word))
+        .join(' ')}`,
+    );
   return args;
-}
-
-function clip(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }
 
 function editDistance(left: string, right: string): number {

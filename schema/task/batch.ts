@@ -1,6 +1,7 @@
 import { TownError } from '../errors';
 import { parseAgentAddress, parseTaskId } from '../ids';
 import type { TaskInput, TaskOperation, TaskPatch } from '../ledger';
+import { linesOf, listed, quote } from '../text';
 import { DEPENDENCY_TYPES, isDependencyType } from './dependency';
 
 /*
@@ -29,10 +30,7 @@ export function parseBatch(text: string, defaults: Pick<TaskInput, 'rig_id'> = {
   }
   const operations: BatchOperation[] = [];
   const problems: { line: number; message: string }[] = [];
-  for (const [index, raw] of text
-    .replace(/^\uFEFF/, '')
-    .split(/\r\n|\n|\r/)
-    .entries()) {
+  for (const [index, raw] of linesOf(text).entries()) {
     const content = raw.trim();
     if (content === '' || content.startsWith('#')) continue;
     const line = index + 1;
@@ -265,9 +263,8 @@ class Words {
 }
 
 function refusal(problems: readonly { readonly line: number; readonly message: string }[]): TownError {
-  const named = problems.slice(0, 12).map(({ line, message }) => `line ${line}: ${message}`);
-  if (problems.length > named.length) named.push(`and ${problems.length - named.length} more`);
-  return new TownError('INVALID_INPUT', named.join('; '), {
+  const named = problems.map(({ line, message }) => `line ${line}: ${message}`);
+  return new TownError('INVALID_INPUT', listed(named), {
     hint: 'nothing was done; see: town batch --help',
     details: { problems: problems.slice(0, 100) },
   });
@@ -275,8 +272,4 @@ function refusal(problems: readonly { readonly line: number; readonly message: s
 
 function invalid(message: string): TownError {
   return new TownError('INVALID_INPUT', message);
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }

@@ -1,6 +1,7 @@
 import { canonicalJson } from '../canonical';
 import { isTaskId } from '../ids';
 import type { Json, JsonObject } from '../json';
+import { quote } from '../text';
 import { isWaitGate } from './dependency';
 import {
   ASIDE_REASONS,
@@ -125,7 +126,7 @@ export function recordOf(value: unknown, line: number, text: string, options: Re
   const kind = Object.hasOwn(value, '_type') ? value['_type'] : 'issue';
   if (Object.hasOwn(value, '_schema')) return { kind: 'schema' };
   if (kind === 'memory') return { kind: 'memory' };
-  if (kind !== 'issue') return { kind: 'wrong', reasons: [`_type ${quote(kind)} is not issue or memory`] };
+  if (kind !== 'issue') return { kind: 'wrong', reasons: [`_type ${quoteValue(kind)} is not issue or memory`] };
   if (value['status'] === 'tombstone') return { kind: 'tombstone' };
   if (value['ephemeral'] === true || value['wisp'] === true) return { kind: 'wisp' };
   const unclean = hasEscapes(text) ? uncleanText(value, 0) : null;
@@ -249,7 +250,7 @@ function readPriority(fields: FieldReader): number {
   if (value === undefined) return 0;
   const number = typeof value === 'string' && /^P?[0-4]$/i.test(value) ? Number(value.slice(-1)) : value;
   if (typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= 4) return number;
-  fields.wrong('priority', `${quote(value)} is not one of 0 (most urgent) to 4`);
+  fields.wrong('priority', `${quoteValue(value)} is not one of 0 (most urgent) to 4`);
   return 0;
 }
 
@@ -257,7 +258,7 @@ function readMinutes(fields: FieldReader): number | null {
   const value = fields.take('estimated_minutes');
   if (value === undefined) return null;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 10_000_000) return value;
-  return fields.wrong('estimated_minutes', `${quote(value)} is not a whole number from 0`);
+  return fields.wrong('estimated_minutes', `${quoteValue(value)} is not a whole number from 0`);
 }
 
 /** A label has no blanks and commas here; the words as they were are kept when they had. */
@@ -315,7 +316,7 @@ function readEdge(
   if (from !== null && from !== owner) fields.wrong('issue_id', `is ${quote(from)}, another task`);
   const gate = metadata['gate'];
   if (type === 'waits-for' && gate !== undefined && !isWaitGate(gate)) {
-    fields.wrong('metadata.gate', `${quote(gate)} is not all-children or any-children`);
+    fields.wrong('metadata.gate', `${quoteValue(gate)} is not all-children or any-children`);
   }
   const edge = {
     // `external:<project>:<what>` is no id of a task, and stays what it is.
@@ -438,7 +439,6 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function quote(value: unknown): string {
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? typeof value);
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+function quoteValue(value: unknown): string {
+  return quote(typeof value === 'string' ? value : JSON.stringify(value));
 }

@@ -2,6 +2,7 @@ import { canonicalJson } from '../canonical';
 import { TownError } from '../errors';
 import type { TaskId } from '../ids';
 import type { Json, JsonObject } from '../json';
+import { listed } from '../text';
 import type { TaskOutcome, TaskStatus } from './status';
 
 /*
@@ -138,12 +139,11 @@ export interface TaskReader {
 
 /** The refusal of a whole import: each problem with its line. */
 export function refusal(source: string, problems: readonly LineProblem[]): TownError {
-  const shown = problems.slice(0, 10).map(({ line, reason }) => `line ${line}: ${reason}`);
-  const more = problems.length > shown.length ? `; and ${problems.length - shown.length} more` : '';
+  const named = problems.map(({ line, reason }) => `line ${line}: ${reason}`);
   const many = problems.length >= EXCHANGE_LIMITS.problems ? 'at least ' : '';
   return new TownError(
     'INVALID_INPUT',
-    `nothing was imported of ${source}: ${many}${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}: ${shown.join('; ')}${more}`,
+    `nothing was imported of ${source}: ${many}${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}: ${listed(named)}`,
     { hint: 'correct these lines and import it again; --json lists all of them', details: { source, problems } },
   );
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { TownError } from '../errors';
 import type { JsonObject } from '../json';
+import { quote } from '../text';
 import { DEPENDENCY_TYPES, isDependencyType, WAIT_GATES, type DependencyType } from './dependency';
 import {
   isPlanKey,
@@ -157,7 +158,7 @@ function endOf(
   else if (name !== undefined) return { key: name };
   else if (id !== undefined) {
     if (isTaskIdText(id)) return { id };
-    problems.push({ at, message: `${JSON.stringify(id.slice(0, 60))} is not the id of a task` });
+    problems.push({ at, message: `${quote(id)} is not the id of a task` });
   } else if (!optional) problems.push({ at, message: 'a key or an id is missing' });
   return null;
 }

@@ -1,3 +1,4 @@
+import { linesOf } from '../text';
 import { isDependencyType, type DependencyType } from './dependency';
 import {
   isPlanKey,
@@ -80,10 +81,7 @@ function draftsOf(source: string, problems: PlanProblem[]): Draft[] {
   let open: Draft[] = [];
   let reading: Reading = { kind: 'nothing' };
   let fence: string | null = null;
-  for (const [index, text] of source
-    .replace(/^\uFEFF/, '')
-    .split(/\r\n|\n|\r/)
-    .entries()) {
+  for (const [index, text] of linesOf(source).entries()) {
     const line = index + 1;
     const mark: string | null = /^ {0,3}(`{3,}|~{3,})/.exec(text)?.[1] ?? null;
     const isInside: boolean = fence !== null || mark !== null;

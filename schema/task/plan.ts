@@ -1,6 +1,7 @@
 import { TownError } from '../errors';
 import type { TaskId } from '../ids';
 import type { JsonObject } from '../json';
+import { listed, quote } from '../text';
 import { isBlocking, type DependencyType } from './dependency';
 
 /*
@@ -79,9 +80,7 @@ export function checkPlan(plan: TaskPlan): readonly PlanNode[] {
 const HINT = 'the form is described in docs/tasks.md, Tasks from a file';
 
 export function planRefusal(problems: readonly PlanProblem[]): TownError {
-  const named = problems.slice(0, 12).map(({ at, message }) => `${at}: ${message}`);
-  if (problems.length > named.length) named.push(`and ${problems.length - named.length} more`);
-  return new TownError('INVALID_INPUT', named.join('; '), {
+  return new TownError('INVALID_INPUT', listed(problems.map(({ at, message }) => `${at}: ${message}`)), {
     hint: `nothing was made; ${HINT}`,
     details: { problems: problems.slice(0, 100) },
   });
@@ -218,8 +217,4 @@ function depthOf(node: PlanNode, byKey: ReadonlyMap<string, PlanNode>): number {
   let depth = 0;
   for (let at = node.parent; at !== null; depth += 1) at = 'id' in at ? null : (byKey.get(at.key)?.parent ?? null);
   return depth;
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }

@@ -1,4 +1,5 @@
 import { TownError } from '../errors';
+import { quote } from '../text';
 import { statusOf, TASK_STATUSES, type TaskStatus } from './status';
 
 /*
@@ -307,12 +308,7 @@ class Parser {
   }
 
   #refuse(token: Token, expected: string): TownError {
-    return refusal(
-      this.#text,
-      token.at,
-      expected,
-      token.kind === 'end' ? 'the end' : JSON.stringify(token.text.slice(0, 40)),
-    );
+    return refusal(this.#text, token.at, expected, token.kind === 'end' ? 'the end' : quote(token.text, 40));
   }
 }
 

@@ -1,4 +1,5 @@
 import { TownError } from '../errors';
+import { quote } from '../text';
 
 /*
  * Wisps: short-lived tasks. They are never part of the durable work, its trail or its copies; each goes away by itself when its time to
@@ -31,7 +32,7 @@ export function isWispType(word: string): word is WispType {
 /** @throws INVALID_INPUT for a type that is none, or a time out of bounds */
 export function ttlOf(type: string | null, given: number | null): number {
   if (type !== null && !isWispType(type)) {
-    throw new TownError('INVALID_INPUT', `${JSON.stringify(type.slice(0, 60))} is not a type of wisp`, {
+    throw new TownError('INVALID_INPUT', `${quote(type)} is not a type of wisp`, {
       hint: `one of ${WISP_TYPES.join(', ')}`,
     });
   }
