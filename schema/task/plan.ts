@@ -2,6 +2,7 @@ import { TownError } from '../errors';
 import type { TaskId } from '../ids';
 import type { JsonObject } from '../json';
 import { listed, quote } from '../text';
+import { waitingCycles } from './cycles';
 import { isBlocking, type DependencyType } from './dependency';
 
 /*
@@ -73,7 +74,7 @@ export function checkPlan(plan: TaskPlan): readonly PlanNode[] {
   }
   const problems: PlanProblem[] = [...doubledKeys(nodes), ...lostReferences(plan), ...doubledEdges(edges)];
   if (problems.length > 0) throw planRefusal(problems);
-  refuseCycle(plan);
+  refuseCycles(plan);
   return parentsFirst(nodes);
 }
 
@@ -141,56 +142,27 @@ function nameOf(ref: PlanRef): string {
   return 'id' in ref ? ref.id : ref.key;
 }
 
-/*
- * The same as what the ledger asks of edges one by one (`activities/ledger/edges.ts`): that a task be closed needs the far ends of its
- * blocking edges, its parts, and the blocking edges of all that it is a part of. `inherited:` is an ancestor without its parts.
- */
-function refuseCycle({ nodes, edges }: TaskPlan): void {
-  const waits = new Map<string, string[]>();
-  const add = (from: string, to: string) => waits.set(from, [...(waits.get(from) ?? []), to]);
-  for (const { from, to, type } of edges) {
-    if (!isBlocking(type) || 'id' in from || 'id' in to) continue;
-    add(`c:${from.key}`, `c:${to.key}`);
-    add(`i:${from.key}`, `c:${to.key}`);
-  }
-  for (const { key, parent } of nodes) {
-    if (parent === null || 'id' in parent) continue;
-    add(`c:${parent.key}`, `c:${key}`);
-    add(`c:${key}`, `i:${parent.key}`);
-    add(`i:${key}`, `i:${parent.key}`);
-  }
-  const path = cycleOf(waits);
-  if (path === null) return;
-  const keys = path.map((node) => node.slice(2)).filter((key, index, all) => key !== all[index - 1]);
-  throw new TownError('DEPENDENCY_CYCLE', `the file has a cycle: ${keys.join(' waits for ')}`, {
-    hint: 'leave out one of these edges; a part waits for what its whole waits for, and the whole for its parts',
-    details: { path: keys },
+/** Ways through tasks that exist are found by the ledger. */
+function refuseCycles({ nodes, edges }: TaskPlan): void {
+  const between = (from: PlanRef, to: PlanRef | null): (readonly [string, string])[] =>
+    to === null || 'id' in from || 'id' in to ? [] : [[from.key, to.key]];
+  const circles = waitingCycles({
+    blocking: edges.filter(({ type }) => isBlocking(type)).flatMap(({ from, to }) => between(from, to)),
+    parents: [
+      ...nodes.flatMap(({ key, parent }) => between({ key }, parent)),
+      ...edges.filter(({ type }) => type === 'parent-child').flatMap(({ from, to }) => between(from, to)),
+    ],
   });
-}
-
-/** A way that ends where it begins; found without recursion, since a chain may be a thousand long. */
-function cycleOf(waits: ReadonlyMap<string, readonly string[]>): string[] | null {
-  const done = new Set<string>();
-  for (const start of waits.keys()) {
-    const path: { readonly node: string; next: number }[] = [{ node: start, next: 0 }];
-    const onPath = new Set([start]);
-    for (let top = path.at(-1); top !== undefined; top = path.at(-1)) {
-      const next = done.has(top.node) ? undefined : waits.get(top.node)?.[top.next];
-      top.next += 1;
-      if (next === undefined) {
-        done.add(top.node);
-        onPath.delete(top.node);
-        path.pop();
-      } else if (onPath.has(next)) {
-        const names = path.map((each) => each.node);
-        return [...names.slice(names.indexOf(next)), next];
-      } else if (!done.has(next)) {
-        path.push({ node: next, next: 0 });
-        onPath.add(next);
-      }
-    }
-  }
-  return null;
+  if (circles.length === 0) return;
+  const paths = circles.map((circle) => [...circle, ...circle.slice(0, 1)]);
+  throw new TownError(
+    'DEPENDENCY_CYCLE',
+    `the file has a cycle: ${listed(paths.map((path) => path.join(' waits for ')))}`,
+    {
+      hint: 'leave out one of these edges; a part waits for what its whole waits for, and the whole for its parts',
+      details: { path: paths[0] },
+    },
+  );
 }
 
 /** There is no cycle, and every parent is there. */

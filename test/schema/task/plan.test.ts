@@ -219,6 +219,7 @@ describe('a plan is refused', () => {
     [[edge('b', 'a')], [['b', 'a']], null],
     [[edge('a', 'b', { type: 'waits-for' })], [['b', 'a']], null],
     [[edge('a', 'c'), edge('c', 'b')], [['b', 'a']], null],
+    [[edge('a', 'b'), edge('b', 'a', { type: 'parent-child' })], [], null],
     [[edge('a', 'b', { type: 'related' }), edge('b', 'a', { type: 'related' })], [], 'fine'],
   ] as const)('for a cycle: %j with parts %j', (edges, parents, path) => {
     const plan = json({
@@ -235,6 +236,13 @@ describe('a plan is refused', () => {
     const refused = refusalOf(plan);
     expect(refused.code).toBe('DEPENDENCY_CYCLE');
     if (path !== null) expect(refused.details).toEqual({ path });
+  });
+
+  it('for every cycle that it has', () => {
+    const pairs = [edge('a', 'b'), edge('b', 'a'), edge('c', 'd'), edge('d', 'c')];
+    const refused = refusalOf(json({ nodes: nodes('a', 'b', 'c', 'd'), edges: pairs }));
+    expect(refused.message).toMatch(/^the file has a cycle: (?:a waits for b waits for a|b waits for a waits for b); /);
+    expect(refused.message).toMatch(/(?:c waits for d waits for c|d waits for c waits for d)$/);
   });
 
   it('when it is too big, too deep, or empty', () => {
