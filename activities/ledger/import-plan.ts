@@ -7,6 +7,7 @@ import { waitingCycles } from '../../schema/task/cycles';
 import { isBlocking, isDependencyType } from '../../schema/task/dependency';
 import {
   EXCHANGE_LIMITS,
+  referenceOf,
   refusal,
   type AsideReason,
   type CommentRecord,
@@ -15,8 +16,9 @@ import {
   type NoteRecord,
   type TaskRecord,
 } from '../../schema/task/interchange';
+import { withImported } from '../../schema/task/interchange-record';
 import { isHeld } from '../../schema/task/status';
-import { referenceOf, type ImportWorld, type KnownTask } from './import-world';
+import type { ImportWorld, KnownTask, TaskEdge } from './import-world';
 import { changes } from './move';
 
 /** What is to be written. Everything is decided; nothing is known to be in the way. */
@@ -27,14 +29,14 @@ export interface ImportPlan {
   /** As old as ours: only what is said beside a task is added, and edges that are younger than it. */
   readonly merged: readonly PlannedAddition[];
   /** Edges of other tasks that were kept aside until now. */
-  readonly resolved: readonly PlannedEdge[];
+  readonly resolved: readonly TaskEdge[];
   readonly aside: ImportReport['aside'];
   readonly kept_progress: readonly TaskId[];
   readonly warnings: readonly string[];
 }
 export interface PlannedAddition {
   readonly id: TaskId;
-  readonly edges: readonly PlannedEdge[];
+  readonly edges: readonly TaskEdge[];
   readonly aside: readonly PlannedAside[];
   readonly comments: readonly CommentRecord[];
   readonly notes: readonly NoteRecord[];
@@ -48,16 +50,7 @@ export interface PlannedTask extends PlannedAddition {
   /** For the trail. */
   readonly change: { readonly before?: JsonObject; readonly after: JsonObject };
 }
-export interface PlannedEdge {
-  readonly task_id: TaskId;
-  readonly depends_on_id: TaskId;
-  readonly type: string;
-  readonly metadata: JsonObject;
-  readonly thread_id: string | null;
-  readonly created_by: string;
-  readonly created_at: string;
-}
-export interface PlannedAside extends PlannedEdge {
+export interface PlannedAside extends TaskEdge {
   readonly reason: AsideReason;
 }
 /** Columns of `tasks` that an import writes. */
@@ -84,7 +77,7 @@ interface Draft {
   readonly record: TaskRecord;
   readonly before: KnownTask | null;
   readonly kind: 'created' | 'replaced' | 'mirrored' | 'merged';
-  readonly edges: Map<TaskId, PlannedEdge>;
+  readonly edges: Map<TaskId, TaskEdge>;
   readonly aside: PlannedAside[];
 }
 
@@ -156,7 +149,7 @@ function withFreeReference(
   problems: LineProblem[],
   warnings: string[],
 ): TaskRecord {
-  const reference = referenceOf(record);
+  const reference = record.external_ref === null ? null : referenceOf(record);
   const holder = reference === null ? undefined : references.get(reference);
   if (reference !== null && holder === undefined) references.set(reference, id);
   if (holder === undefined || holder === id) return record;
@@ -168,11 +161,6 @@ function withFreeReference(
     external_ref: null,
     metadata: withImported(record.metadata, { external_ref: record.external_ref }),
   };
-}
-
-function withImported(metadata: JsonObject, facts: JsonObject): JsonObject {
-  const before = metadata['imported'];
-  return { ...metadata, imported: { ...(typeof before === 'object' ? (before as JsonObject | null) : {}), ...facts } };
 }
 
 /** Puts each edge of the record among the edges of the task or aside. */
@@ -188,13 +176,14 @@ function placeEdges(
   const ours = isAdding ? (before?.edges ?? []) : [];
   const since = kind === 'merged' ? (before?.updated_at.toISOString() ?? '') : '';
   let parent = isAdding ? (before?.parent_id ?? null) : null;
+  const complete = (edge: EdgeRecord): TaskEdge => ({
+    ...edge,
+    task_id: id,
+    created_by: edge.created_by ?? record.created_by ?? importer.actor,
+    created_at: edge.created_at ?? record.created_at ?? importer.now,
+  });
   const place = (edge: EdgeRecord, retried: boolean): void => {
-    const planned = {
-      ...edge,
-      task_id: id,
-      created_by: edge.created_by ?? record.created_by ?? importer.actor,
-      created_at: edge.created_at ?? record.created_at ?? importer.now,
-    };
+    const planned = complete(edge);
     const known = ours.find((each) => each.depends_on_id === edge.depends_on_id);
     if (isAdding && (planned.created_at <= since || known?.type === edge.type)) return;
     if (before?.aside.some((each) => isSame(each, planned)) === true && isAdding) return;
@@ -217,11 +206,7 @@ function placeEdges(
   for (const edge of record.edges) place(edge, false);
   for (const { reason, ...edge } of record.aside) {
     if (reason === 'missing' && present(edge.depends_on_id)) place(edge, true);
-    else if (!isAdding) {
-      const created_by = edge.created_by ?? record.created_by ?? importer.actor;
-      const created_at = edge.created_at ?? record.created_at ?? importer.now;
-      draft.aside.push({ ...edge, task_id: id, created_by, created_at, reason });
-    }
+    else if (!isAdding) draft.aside.push({ ...complete(edge), reason });
   }
 }
 
@@ -230,7 +215,7 @@ function isSame(one: { depends_on_id: TaskId; type: string }, other: { depends_o
 }
 
 /** Edges of tasks that are not replaced, which were kept aside for a task that comes now. */
-function awaitedEdges(world: ImportWorld, drafts: readonly Draft[]): PlannedEdge[] {
+function awaitedEdges(world: ImportWorld, drafts: readonly Draft[]): TaskEdge[] {
   const coming = new Map(drafts.map((draft) => [draft.id, draft]));
   const partOf = new Map(world.parents);
   const pairs = new Set<string>();
@@ -255,7 +240,7 @@ function breakCircles(
   batch: ImportBatch,
   world: ImportWorld,
   drafts: readonly Draft[],
-  resolved: PlannedEdge[],
+  resolved: TaskEdge[],
   problems: LineProblem[],
 ): void {
   const byId = new Map(drafts.map((draft) => [draft.id, draft]));
@@ -268,7 +253,7 @@ function breakCircles(
       const back = resolved.findIndex((edge) => places.some((pair) => isBetween(edge, pair)));
       const owners = places.flatMap(([one, other]) => edgesBetween(byId, one, other));
       // What is a part of what matters more than an order; of several edges the last one that was written goes.
-      const isPart = (edge: PlannedEdge) => Number(edge.type === 'parent-child');
+      const isPart = (edge: TaskEdge) => Number(edge.type === 'parent-child');
       const [owner, edge] =
         owners.toSorted(([a, one], [b, other]) => isPart(one) - isPart(other) || b.record.line - a.record.line)[0] ??
         [];
@@ -286,20 +271,19 @@ function breakCircles(
     if (broken === 0) break;
   }
   problems.sort((one, other) => one.line - other.line);
-  const [first] = problems;
   throw new TownError('DEPENDENCY_CYCLE', refusal(batch.source, problems).message, {
     hint: 'leave out one edge of each circle; a part waits for what its whole waits for, and a whole for its parts',
-    details: { source: batch.source, problems: problems.slice(0, EXCHANGE_LIMITS.problems), first: first?.line ?? 0 },
+    details: { source: batch.source, problems: problems.slice(0, EXCHANGE_LIMITS.problems) },
   });
 }
 
-function isBetween(edge: PlannedEdge, [one, other]: readonly [TaskId, TaskId]): boolean {
+function isBetween(edge: TaskEdge, [one, other]: readonly [TaskId, TaskId]): boolean {
   const isForth = edge.task_id === one && edge.depends_on_id === other;
   return isForth || (edge.type === 'parent-child' && edge.task_id === other && edge.depends_on_id === one);
 }
 
 /** Edges of the batch because of which one task waits for another. */
-function edgesBetween(byId: ReadonlyMap<TaskId, Draft>, one: TaskId, other: TaskId): (readonly [Draft, PlannedEdge])[] {
+function edgesBetween(byId: ReadonlyMap<TaskId, Draft>, one: TaskId, other: TaskId): (readonly [Draft, TaskEdge])[] {
   return [
     [one, other],
     [other, one],
@@ -310,11 +294,11 @@ function edgesBetween(byId: ReadonlyMap<TaskId, Draft>, one: TaskId, other: Task
   });
 }
 
-function graphOf(world: ImportWorld, drafts: readonly Draft[], resolved: readonly PlannedEdge[]) {
+function graphOf(world: ImportWorld, drafts: readonly Draft[], resolved: readonly TaskEdge[]) {
   const gone = new Set(drafts.filter((draft) => draft.kind === 'replaced').map((draft) => draft.id));
   const edges = [...drafts.flatMap((draft) => [...draft.edges.values()]), ...resolved];
-  const pair = (edge: PlannedEdge) => [edge.task_id, edge.depends_on_id] as const;
-  const isHolding = ({ type }: PlannedEdge) => isDependencyType(type) && isBlocking(type);
+  const pair = (edge: TaskEdge) => [edge.task_id, edge.depends_on_id] as const;
+  const isHolding = ({ type }: TaskEdge) => isDependencyType(type) && isBlocking(type);
   const stays = ([task]: readonly [TaskId, TaskId]) => !gone.has(task);
   return {
     blocking: [...world.blocking.filter(stays), ...edges.filter(isHolding).map(pair)],

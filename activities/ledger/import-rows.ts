@@ -2,7 +2,8 @@ import { sql, type RawBuilder, type Transaction } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import type { JsonObject } from '../../schema/json';
 import { sha256Hex } from './digest';
-import { TASK_COLUMNS, type ImportPlan, type PlannedAddition, type PlannedEdge, type PlannedTask } from './import-plan';
+import { TASK_COLUMNS, type ImportPlan, type PlannedAddition, type PlannedTask } from './import-plan';
+import type { TaskEdge } from './import-world';
 
 /** The statements of an import: each writes thousands of rows, which come as one JSON text. */
 
@@ -54,7 +55,7 @@ const EDGE = sql.raw(`task_id text, depends_on_id text, type text, metadata json
 export async function writeEdges(
   trx: Transaction<Database>,
   plan: ImportPlan,
-  planned: readonly PlannedEdge[],
+  planned: readonly TaskEdge[],
   holding: readonly boolean[],
 ): Promise<number> {
   for (const tasks of chunks(plan.replaced.filter((task) => task.isWhole))) {

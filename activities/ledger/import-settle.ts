@@ -3,7 +3,8 @@ import type { TaskId } from '../../schema/ids';
 import { BLOCKING_TYPES, holds, isDependencyType, isWaitGate } from '../../schema/task/dependency';
 import { holdingsOf, targetOf, transmit } from './blockage';
 import type { Unit } from './command';
-import type { ImportPlan, PlannedEdge } from './import-plan';
+import type { ImportPlan } from './import-plan';
+import type { TaskEdge } from './import-world';
 import type { TaskRow } from './task-rows';
 
 /*
@@ -27,7 +28,7 @@ export async function settleParts(unit: Unit, plan: ImportPlan): Promise<TaskId[
 }
 
 /** Which of the edges, given in the order of `edges`, hold their tasks back as things are now. */
-export async function holdingEdges(unit: Unit, edges: readonly PlannedEdge[]): Promise<boolean[]> {
+export async function holdingEdges(unit: Unit, edges: readonly TaskEdge[]): Promise<boolean[]> {
   const ids = [...new Set(edges.map((edge) => edge.depends_on_id))];
   const { rows } = await sql<TaskRow>`
     select id, status, outcome, open_children, closed_children from tasks where id = any(${ids}::text[])`.execute(

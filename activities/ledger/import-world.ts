@@ -1,9 +1,9 @@
 import { sql, type Transaction } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { taskIdOf, type TaskId } from '../../schema/ids';
-import type { JsonObject } from '../../schema/json';
 import type { ImportBatch } from '../../schema/ledger';
 import { BLOCKING_TYPES } from '../../schema/task/dependency';
+import { referenceOf, type EdgeRecord } from '../../schema/task/interchange';
 import type { Unit } from './command';
 import { idNumber, sha256Hex } from './digest';
 import { findRig, TOWN_PREFIX } from './rigs';
@@ -32,23 +32,18 @@ export interface KnownTask extends TaskRow {
   readonly edges: readonly KnownEdge[];
   readonly aside: readonly KnownEdge[];
 }
-export interface KnownEdge {
+/** An edge of a task, with nothing left open. */
+export interface TaskEdge extends EdgeRecord {
   readonly task_id: TaskId;
-  readonly depends_on_id: TaskId;
-  readonly type: string;
-  readonly reason: string;
-  readonly metadata: JsonObject;
-  readonly thread_id: string | null;
   readonly created_by: string;
-  /** As Postgres writes it inside of JSON. */
   readonly created_at: string;
+}
+/** `created_at` is as Postgres writes it inside of JSON. */
+export interface KnownEdge extends TaskEdge {
+  readonly reason: string;
 }
 
 const BLOCKING = [...BLOCKING_TYPES];
-
-export function referenceOf(task: { source_system: string | null; external_ref: string | null }): string | null {
-  return task.external_ref === null ? null : `${task.source_system ?? ''} ${task.external_ref}`;
-}
 
 export async function readWorld(unit: Unit, batch: ImportBatch): Promise<ImportWorld> {
   const { trx } = unit;
@@ -95,7 +90,7 @@ async function referencesOf(trx: Transaction<Database>, { records }: ImportBatch
     join tasks t on coalesce(t.source_system, '') = wanted.source_system and t.external_ref = wanted.external_ref`.execute(
     trx,
   );
-  return new Map(rows.map((row) => [referenceOf(row) ?? '', row.id]));
+  return new Map(rows.map((row) => [referenceOf(row), row.id]));
 }
 
 async function idsOf(unit: Unit, batch: ImportBatch, references: ReadonlyMap<string, TaskId>): Promise<TaskId[]> {
@@ -103,14 +98,14 @@ async function idsOf(unit: Unit, batch: ImportBatch, references: ReadonlyMap<str
   const candidates = (reference: string) =>
     [5, 6, 7, 8, 9, 10, 11, 12, 13].map((length) => taskIdOf(prefix, idNumber(sha256Hex(reference)), length));
   const unnamed = batch.records.flatMap((task) => {
-    const reference = referenceOf(task) ?? '';
+    const reference = referenceOf(task);
     return task.id !== null || references.has(reference) ? [] : candidates(reference);
   });
   const { rows } = await sql<{ id: string }>`select id from tasks where id = any(${unnamed}::text[])`.execute(unit.trx);
   const taken = new Set(rows.map((row) => row.id));
   return batch.records.map((task) => {
     if (task.id !== null) return task.id;
-    const reference = referenceOf(task) ?? '';
+    const reference = referenceOf(task);
     const known = references.get(reference);
     if (known !== undefined) return known;
     const free = candidates(reference).find((id) => !taken.has(id));

@@ -45,7 +45,7 @@ export function waitingCycles(graph: WaitingGraph): TaskId[][] {
   }
   const next = successorsOf(ids.length * 2, from, to);
   const circles = components(next).map((group) => circleIn(next, group));
-  const found = circles.map((circle) => withoutRepeats(circle.map((node) => ids[node >> 1] ?? '')));
+  const found = circles.map((circle) => withoutRepeats(circle.map((node) => ids[node >> 1]!)));
   // Wholes in a circle are one in both of their nodes.
   return [...new Map(found.map((circle) => [circle.toSorted().join(' '), circle])).values()];
 }
@@ -113,14 +113,14 @@ function components({ starts, ends }: Successors): number[][] {
 /** A shortest circle through the first node of the group, by breadth-first search within it. */
 function circleIn({ starts, ends }: Successors, group: readonly number[]): number[] {
   const inside = new Set(group);
-  const start = group[0] ?? 0;
+  const start = group[0]!;
   const cameFrom = new Map<number, number>();
   const queue = [start];
   for (const node of queue) {
     for (const other of ends.subarray(starts[node], starts[node + 1])) {
       if (other === start) {
         const circle = [node];
-        for (let at = node; at !== start;) circle.unshift((at = cameFrom.get(at) ?? start));
+        for (let at = node; at !== start;) circle.unshift((at = cameFrom.get(at)!));
         return circle;
       }
       if (!inside.has(other) || cameFrom.has(other)) continue;

@@ -3,6 +3,7 @@ import type { TaskId } from '../ids';
 import {
   EXCHANGE_LIMITS,
   foreignId,
+  referenceOf,
   refusal,
   type LineProblem,
   type ReadOptions,
@@ -69,7 +70,7 @@ export function createTaskReader(source: string, options: ReadOptions): TaskRead
     try {
       value = JSON.parse(text);
     } catch (error) {
-      return wrong(`not JSON: ${error instanceof Error ? error.message.slice(0, 120) : 'unreadable'}`);
+      return wrong(`not JSON: ${(error as Error).message.slice(0, 120)}`);
     }
     const found = recordOf(value, line, text, options);
     if (found.kind === 'wrong') found.reasons.forEach(wrong);
@@ -79,7 +80,7 @@ export function createTaskReader(source: string, options: ReadOptions): TaskRead
 
   function takeRecord(record: TaskRecord, foreignIds: readonly string[]): void {
     for (const id of foreignIds) renamed.set(id, foreignId(id, options.digestOf));
-    const name = record.id ?? `${record.source_system ?? ''} ${record.external_ref ?? ''}`;
+    const name = record.id ?? referenceOf(record);
     const before = lineOfId.get(name);
     if (before !== undefined) return wrong(`${name.trim()} is already on line ${before}`);
     lineOfId.set(name, line);

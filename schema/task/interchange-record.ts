@@ -22,16 +22,14 @@ import { isOutcome, statusOf, type TaskOutcome, type TaskStatus } from './status
  * kept under `metadata.imported`, so that nothing of another tracker is lost.
  */
 
-type Fields = ReadonlyMap<string, unknown>;
-
 /** Takes the fields it knows; what is left at the end is foreign. Gathers problems. */
 class FieldReader {
   readonly problems: string[] = [];
   private readonly fields: Map<string, unknown>;
   private readonly where: string;
 
-  constructor(fields: Fields, where = '') {
-    this.fields = new Map(fields);
+  constructor(object: JsonObject, where = '') {
+    this.fields = new Map(Object.entries(object));
     this.where = where;
   }
 
@@ -122,7 +120,7 @@ const DERIVED = ['_type', 'dependency_count', 'dependent_count', 'comment_count'
 /** `text` is what `value` was parsed from. */
 export function recordOf(value: unknown, line: number, text: string, options: ReadOptions): LineRead {
   if (!isObject(value)) return { kind: 'wrong', reasons: ['not a JSON object'] };
-  const fields = new FieldReader(new Map(Object.entries(value)));
+  const fields = new FieldReader(value);
   const kind = Object.hasOwn(value, '_type') ? value['_type'] : 'issue';
   if (Object.hasOwn(value, '_schema')) return { kind: 'schema' };
   if (kind === 'memory') return { kind: 'memory' };
@@ -139,7 +137,7 @@ function readTask(fields: FieldReader, line: number, options: ReadOptions): Line
   const foreign: Record<string, Json> = {};
   const foreignIds: string[] = [];
   const ours = fields.object('town') ?? {};
-  const town = new FieldReader(new Map(Object.entries(ours)), 'town.');
+  const town = new FieldReader(ours, 'town.');
   const rig_id = town.line('rig', 40);
 
   const ids: IdReader = (id) => {
@@ -212,7 +210,7 @@ function readTask(fields: FieldReader, line: number, options: ReadOptions): Line
     ],
   };
   town.rest();
-  const kept = withForeign(metadata, { ...foreign, ...fields.rest() });
+  const kept = withImported(metadata, { ...foreign, ...fields.rest() });
   if (canonicalJson(kept).length > EXCHANGE_LIMITS.metadataBytes) {
     fields.wrong('metadata', `with unknown fields is larger than ${EXCHANGE_LIMITS.metadataBytes} bytes`);
   }
@@ -307,7 +305,7 @@ function readEdge(
   above: FieldReader,
 ): { readonly edge: EdgeRecord; readonly rest: FieldReader } | null {
   if (!isObject(item)) return above.wrong(where.slice(0, -1), 'is not an object');
-  const fields = new FieldReader(new Map(Object.entries(item)), where);
+  const fields = new FieldReader(item, where);
   const from = fields.line('issue_id', 200);
   const to = fields.line('depends_on_id', 200);
   const type = fields.line('type', 50) ?? 'blocks';
@@ -355,7 +353,7 @@ function readEdgeMetadata(fields: FieldReader): JsonObject {
 function readComments(above: FieldReader, created_at: string | null): CommentRecord[] {
   return above.list('comments').flatMap((item, place) => {
     if (!isObject(item)) return above.wrong(`comments[${place}]`, 'is not an object') ?? [];
-    const fields = new FieldReader(new Map(Object.entries(item)), `comments[${place}].`);
+    const fields = new FieldReader(item, `comments[${place}].`);
     const id = fields.take('id');
     const body = fields.text('text');
     if (body === null) fields.wrong('text', 'is missing');
@@ -375,7 +373,7 @@ const EPOCH = '1970-01-01T00:00:00.000Z';
 function readNotes(list: readonly unknown[], above: FieldReader): NoteRecord[] {
   return list.flatMap((item, place) => {
     if (!isObject(item)) return above.wrong(`notes[${place}]`, 'is not an object') ?? [];
-    const fields = new FieldReader(new Map(Object.entries(item)), `town.notes[${place}].`);
+    const fields = new FieldReader(item, `town.notes[${place}].`);
     const body = fields.text('body');
     const created_at = fields.time('created_at');
     if (body === null) fields.wrong('body', 'is missing');
@@ -403,11 +401,12 @@ function outcomeOf(reason: string | null): TaskOutcome {
   return /^(?:failed|failure|error|timeout|timed out|aborted)\b/.test(said) ? 'failed' : 'done';
 }
 
-function withForeign(metadata: JsonObject, foreign: JsonObject): JsonObject {
-  if (Object.keys(foreign).length === 0) return metadata;
+/** The metadata with facts of another tracker that have no place of their own here. */
+export function withImported(metadata: JsonObject, facts: JsonObject): JsonObject {
+  if (Object.keys(facts).length === 0) return metadata;
   const before = metadata['imported'];
   const kept = before === undefined ? {} : isObject(before) ? before : { imported: before };
-  return { ...metadata, imported: { ...kept, ...foreign } };
+  return { ...metadata, imported: { ...kept, ...facts } };
 }
 
 /** Only such a line can have text that Postgres would refuse: raw characters of that kind are no JSON. */

@@ -230,6 +230,11 @@ function byTarget(one: AsideRecord | EdgeRecord, other: AsideRecord | EdgeRecord
   return left < right ? -1 : Number(left > right);
 }
 
+/** What a task is called elsewhere, together with where: no two tasks share it. Meant for those that have an external reference. */
+export function referenceOf(task: Pick<TaskRecord, 'source_system' | 'external_ref'>): string {
+  return [task.source_system, task.external_ref].join(' ');
+}
+
 /** An id of ours for one that is none: the same for the same, in every line and every import. */
 export function foreignId(id: string, digestOf: (text: string) => string): TaskId {
   const dash = id.lastIndexOf('-');

@@ -78,14 +78,14 @@ export function readJsonPlan(source: string): TaskPlan {
   }
   const { nodes, edges = [] } = parsed.data;
   const problems: PlanProblem[] = [];
-  const keys = nodes.map((node, index) => node.key ?? keyOfTitle(node.title, index));
-  const known = new Set(keys);
+  const keyed = nodes.map((node, index) => ({ ...node, key: node.key ?? keyOfTitle(node.title, index) }));
+  const known = new Set(keyed.map((node) => node.key));
   const refOf = (target: string): PlanRef =>
     known.has(target) || !isTaskIdText(target) ? { key: target } : { id: target };
   const inline: PlanEdge[] = [];
-  const plan = nodes.map((node, index): PlanNode => {
+  const plan = keyed.map((node, index): PlanNode => {
     const at = `nodes[${index}]`;
-    const from = { key: keys[index] ?? '' };
+    const from = { key: node.key };
     for (const target of node.needs ?? []) {
       inline.push({ at: `${at}.needs`, from, to: refOf(target), type: 'blocks', metadata: {} });
     }
@@ -94,7 +94,7 @@ export function readJsonPlan(source: string): TaskPlan {
     }
     problems.push(...depthProblem(`${at}.metadata`, node.metadata));
     return {
-      key: from.key,
+      key: node.key,
       at,
       title: node.title,
       description: node.description ?? '',
@@ -140,7 +140,7 @@ function decode(source: string): unknown {
     if (forbidden.length === 0) return value;
   } catch (error) {
     // A reviver walks into depth; the text has at most half a megabyte, and may still be too deep for that.
-    const why = error instanceof RangeError ? 'it is nested too deeply' : error instanceof Error ? error.message : '';
+    const why = error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message;
     throw new TownError('INVALID_INPUT', `the file is not JSON: ${why}`, { cause: error });
   }
   throw new TownError('INVALID_INPUT', 'the file has a field called __proto__');

@@ -47,6 +47,8 @@ const FIELDS = {
 type Field = (typeof FIELDS)[keyof typeof FIELDS];
 
 interface Draft {
+  /** Known when all of the task is read. */
+  key: string;
   readonly title: string;
   readonly level: number;
   readonly line: number;
@@ -59,11 +61,10 @@ interface Draft {
 export function readMarkdownPlan(source: string): TaskPlan {
   const problems: PlanProblem[] = [];
   const drafts = draftsOf(source, problems);
-  const keys = drafts.map((draft, nth) => keyOf(draft, nth, problems));
-  const known = new Map(drafts.map((draft, nth) => [draft, keys[nth] ?? '']));
-  const refs = new References(new Set(keys));
-  const nodes = drafts.map((draft, nth) => nodeOf(draft, keys[nth] ?? '', known, refs, problems));
-  const edges = drafts.flatMap((draft, nth) => edgesOf(draft, keys[nth] ?? '', refs));
+  for (const [nth, draft] of drafts.entries()) draft.key = keyOf(draft, nth, problems);
+  const refs = new References(new Set(drafts.map((draft) => draft.key)));
+  const nodes = drafts.map((draft) => nodeOf(draft, refs, problems));
+  const edges = drafts.flatMap((draft) => edgesOf(draft, refs));
   if (problems.length > 0) throw planRefusal(problems);
   return { nodes, edges };
 }
@@ -93,7 +94,7 @@ function draftsOf(source: string, problems: PlanProblem[]): Draft[] {
       reading = readText(text, line, reading, isInside, problems);
       continue;
     }
-    const level = (heading[1] ?? '').length;
+    const level = heading[1]!.length;
     const title = (heading[2] ?? '').trim();
     const above = open.findLast((draft) => draft.level < level) ?? null;
     const field = fieldOf(title);
@@ -104,7 +105,7 @@ function draftsOf(source: string, problems: PlanProblem[]): Draft[] {
       reading = { kind: 'section', into: setField(above, field, '', line, problems) };
     } else {
       if (title === '') problems.push({ at: `line ${line}`, message: 'the heading has no title' });
-      const draft: Draft = { title, level, line, above, body: [], fields: new Map() };
+      const draft: Draft = { key: '', title, level, line, above, body: [], fields: new Map() };
       drafts.push(draft);
       open = [...open.filter((each) => each.level < level), draft];
       reading = { kind: 'fields', of: draft, seen: false };
@@ -131,7 +132,7 @@ function readText(text: string, line: number, reading: Reading, isFenced: boolea
         : /^\s*([-*+]\s+)?(?:\*\*|__)?([A-Za-z][A-Za-z ]{0,30}?)(?:\*\*|__)?\s*:(?:\*\*|__)?\s*(.*)$/.exec(text);
       const field = fieldOf(pair?.[2] ?? '');
       if (pair !== null && field !== null) {
-        setField(of, field, (pair[3] ?? '').trim(), line, problems);
+        setField(of, field, pair[3]!.trim(), line, problems);
         return { kind: 'fields', of, seen: true };
       }
       if (pair !== null && seen && pair[1] !== undefined) {
@@ -171,13 +172,7 @@ function keyOf(draft: Draft, nth: number, problems: PlanProblem[]): string {
   return given;
 }
 
-function nodeOf(
-  draft: Draft,
-  key: string,
-  keys: ReadonlyMap<Draft, string>,
-  refs: References,
-  problems: PlanProblem[],
-): PlanNode {
+function nodeOf(draft: Draft, refs: References, problems: PlanProblem[]): PlanNode {
   const at = `line ${draft.line}`;
   const refuse = (message: string): null => {
     problems.push({ at, message });
@@ -194,11 +189,11 @@ function nodeOf(
   const pinned = valueOf(draft, 'pinned');
   if (pinned !== null && !['true', 'false', 'yes', 'no'].includes(pinned)) refuse('pinned is true or false');
   const parent = valueOf(draft, 'parent');
-  const whole = draft.above === null ? null : { key: keys.get(draft.above) ?? '' };
+  const whole = draft.above === null ? null : { key: draft.above.key };
   if (parent !== null && whole !== null) refuse('it stands below another heading, and names a parent besides');
   const description = [draft.body.join('\n'), draft.fields.get('description')?.text ?? ''];
   return {
-    key,
+    key: draft.key,
     at,
     title: draft.title,
     description: description
@@ -225,12 +220,18 @@ function nodeOf(
 }
 
 /** Entries of `needs`: a key, the title of another task, or an id; `type: …` before it when it is not `blocks`. */
-function edgesOf(draft: Draft, key: string, refs: References): PlanEdge[] {
+function edgesOf(draft: Draft, refs: References): PlanEdge[] {
   return listOf(draft, 'needs').map((entry) => {
     const [, word = '', rest = ''] = /^([a-z-]+):\s*(.+)$/.exec(entry) ?? [];
     const typed = isDependencyType(word) && !refs.has(entry);
     const type: DependencyType = typed ? word : 'blocks';
-    return { at: `line ${draft.line}`, from: { key }, to: refs.find(typed ? rest : entry), type, metadata: {} };
+    return {
+      at: `line ${draft.line}`,
+      from: { key: draft.key },
+      to: refs.find(typed ? rest : entry),
+      type,
+      metadata: {},
+    };
   });
 }
 

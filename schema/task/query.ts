@@ -92,7 +92,7 @@ export const QUERY_FIELDS = {
 export type QueryField = keyof typeof QUERY_FIELDS;
 
 /** Words of other trackers. */
-const FIELD_ALIASES: Readonly<Record<string, QueryField>> = {
+const FIELD_ALIASES = {
   issue_type: 'type',
   assigned_agent_id: 'assignee',
   rig_id: 'rig',
@@ -113,7 +113,7 @@ const FIELD_ALIASES: Readonly<Record<string, QueryField>> = {
   spec_id: 'spec',
   external_ref: 'ref',
   source_system: 'source',
-};
+} as const satisfies Record<string, QueryField>;
 
 export const QUERY_LIMITS = { characters: 2_000, comparisons: 100, depth: 30, value: 500 } as const;
 
@@ -155,7 +155,7 @@ function tokensOf(text: string): Token[] {
   const tokens: Token[] = [];
   let at = 0;
   while (at < text.length) {
-    const character = text[at] ?? '';
+    const character = text.charAt(at);
     const from = at;
     if (/\s/.test(character)) {
       at += 1;
@@ -173,7 +173,7 @@ function tokensOf(text: string): Token[] {
       tokens.push({ kind: 'operator', text: operator === '==' ? '=' : operator, at });
       at += operator.length;
     } else {
-      while (at < text.length && WORD.test(text[at] ?? '')) at += 1;
+      while (at < text.length && WORD.test(text.charAt(at))) at += 1;
       tokens.push({ kind: 'word', text: text.slice(from, at), at: from });
     }
   }
@@ -185,11 +185,11 @@ function readQuoted(text: string, from: number): { readonly text: string; readon
   const quote = text[from];
   let read = '';
   for (let at = from + 1; at < text.length; at += 1) {
-    const character = text[at] ?? '';
+    const character = text.charAt(at);
     if (character === quote) return { text: read, end: at + 1 };
     if (character === '\\' && at + 1 < text.length) {
       at += 1;
-      read += text[at] ?? '';
+      read += text.charAt(at);
     } else {
       read += character;
     }
@@ -297,8 +297,9 @@ class Parser {
     return token;
   }
 
+  /** After the end nobody goes on. */
   #peek(): Token {
-    return this.#tokens[this.#next] ?? { kind: 'end', text: '', at: this.#text.length };
+    return this.#tokens[this.#next]!;
   }
 
   #take(): Token {
@@ -365,13 +366,8 @@ function isNone(token: Token): boolean {
   return token.kind === 'word' && token.text.toLowerCase() === 'none';
 }
 
-const UNITS_MS: Readonly<Record<string, number>> = {
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-};
-const DAYS: Readonly<Record<string, number>> = { yesterday: -1, today: 0, tomorrow: 1 };
+const UNITS_MS = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;
+const DAYS = { yesterday: -1, today: 0, tomorrow: 1 } as const;
 /** About 270 years: further than any date that Postgres could not add up. */
 const OFFSET_MAX_MS = 100_000 * 86_400_000;
 
@@ -379,11 +375,11 @@ const OFFSET_MAX_MS = 100_000 * 86_400_000;
 function timeOf(text: string, direction: -1 | 1): QueryValue | null {
   const word = text.toLowerCase();
   if (word === 'now') return { kind: 'offset', ms: 0 };
-  if (Object.hasOwn(DAYS, word)) return { kind: 'day', day: DAYS[word] ?? 0 };
+  if (isKeyOf(DAYS, word)) return { kind: 'day', day: DAYS[word] };
   const offset = /^([+-]?)(\d{1,6})([mhdw])$/.exec(word);
   if (offset !== null) {
     const sign = offset[1] === '' ? direction : offset[1] === '-' ? -1 : 1;
-    const ms = Number(offset[2]) * (UNITS_MS[offset[3] ?? ''] ?? 0);
+    const ms = Number(offset[2]) * UNITS_MS[offset[3] as keyof typeof UNITS_MS]; // by the pattern
     return ms > OFFSET_MAX_MS ? null : { kind: 'offset', ms: ms === 0 ? 0 : sign * ms };
   }
   if (/^\d{4}-\d{2}-\d{2}$/.test(text)) return isDate(text) ? { kind: 'day', day: text } : null;
@@ -400,12 +396,12 @@ function isDate(day: string): boolean {
 
 function fieldOf(word: string): QueryField | null {
   const name = word.toLowerCase();
-  if (isField(name)) return name;
-  return Object.hasOwn(FIELD_ALIASES, name) ? (FIELD_ALIASES[name] ?? null) : null;
+  if (isKeyOf(QUERY_FIELDS, name)) return name;
+  return isKeyOf(FIELD_ALIASES, name) ? FIELD_ALIASES[name] : null;
 }
 
-function isField(name: string): name is QueryField {
-  return Object.hasOwn(QUERY_FIELDS, name);
+function isKeyOf<T extends object>(table: T, name: PropertyKey): name is keyof T {
+  return Object.hasOwn(table, name);
 }
 
 function isKeyword(token: Token, keyword: 'and' | 'or' | 'not'): boolean {
