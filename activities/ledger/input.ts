@@ -1,5 +1,5 @@
 import { TownError } from '../../schema/errors';
-import type { JsonObject } from '../../schema/json';
+import { isDeeper, JSON_LEVELS_MAX, type JsonObject } from '../../schema/json';
 import type { Ask } from '../../schema/ledger';
 
 /** Limits of what callers may write. All throw INVALID_INPUT, or INPUT_TOO_LARGE above a size. */
@@ -82,6 +82,9 @@ export function limit(value: number | undefined, otherwise: number): number {
 
 /** The JSON text for a column. */
 export function json(value: JsonObject, what: string): string {
+  if (isDeeper(value, JSON_LEVELS_MAX)) {
+    throw new TownError('INVALID_INPUT', `${what} is nested more than ${JSON_LEVELS_MAX} levels deep`);
+  }
   checkStrings(value, what);
   return text(JSON.stringify(value), what, LIMITS.metadataBytes);
 }

@@ -1,6 +1,6 @@
 import { canonicalJson } from '../canonical';
 import { isTaskId } from '../ids';
-import type { Json, JsonObject } from '../json';
+import { isDeeper, JSON_LEVELS_MAX, type Json, type JsonObject } from '../json';
 import { quote } from '../text';
 import { isWaitGate } from './dependency';
 import {
@@ -95,8 +95,7 @@ class FieldReader {
   object(name: string): JsonObject | null {
     const value = this.take(name);
     if (value === undefined) return null;
-    if (!isObject(value)) return this.wrong(name, 'is not an object');
-    return isDeeper(value, EXCHANGE_LIMITS.depth) ? this.wrong(name, 'is nested too deeply') : value;
+    return isObject(value) ? value : this.wrong(name, 'is not an object');
   }
 
   wrong(name: string, reason: string): null {
@@ -106,10 +105,7 @@ class FieldReader {
 
   /** What nobody took. */
   rest(): JsonObject {
-    const left = [...this.fields].filter(([, value]) => value !== null) as [string, Json][];
-    if (!left.some(([, value]) => isDeeper(value, EXCHANGE_LIMITS.depth))) return Object.fromEntries(left);
-    this.wrong('an unknown field', 'is nested too deeply');
-    return {};
+    return Object.fromEntries([...this.fields].filter(([, value]) => value !== null) as [string, Json][]);
   }
 }
 
@@ -120,6 +116,7 @@ const DERIVED = ['_type', 'dependency_count', 'dependent_count', 'comment_count'
 /** `text` is what `value` was parsed from. */
 export function recordOf(value: unknown, line: number, text: string, options: ReadOptions): LineRead {
   if (!isObject(value)) return { kind: 'wrong', reasons: ['not a JSON object'] };
+  if (isDeeper(value, JSON_LEVELS_MAX + 4)) return { kind: 'wrong', reasons: ['nested too deeply'] };
   const fields = new FieldReader(value);
   const kind = Object.hasOwn(value, '_type') ? value['_type'] : 'issue';
   if (Object.hasOwn(value, '_schema')) return { kind: 'schema' };
@@ -127,7 +124,7 @@ export function recordOf(value: unknown, line: number, text: string, options: Re
   if (kind !== 'issue') return { kind: 'wrong', reasons: [`_type ${quoteValue(kind)} is not issue or memory`] };
   if (value['status'] === 'tombstone') return { kind: 'tombstone' };
   if (value['ephemeral'] === true || value['wisp'] === true) return { kind: 'wisp' };
-  const unclean = hasEscapes(text) ? uncleanText(value, 0) : null;
+  const unclean = hasEscapes(text) ? uncleanText(value) : null;
   if (unclean !== null) return { kind: 'wrong', reasons: [unclean] };
   DERIVED.forEach((name) => fields.take(name));
   return readTask(fields, line, options);
@@ -209,9 +206,9 @@ function readTask(fields: FieldReader, line: number, options: ReadOptions): Line
       ...readNotes(town.list('notes'), town),
     ],
   };
-  town.rest();
   const kept = withImported(metadata, { ...foreign, ...fields.rest() });
-  if (canonicalJson(kept).length > EXCHANGE_LIMITS.metadataBytes) {
+  if (isDeeper(kept, JSON_LEVELS_MAX)) fields.wrong('metadata', 'with unknown fields is nested too deeply');
+  else if (canonicalJson(kept).length > EXCHANGE_LIMITS.metadataBytes) {
     fields.wrong('metadata', `with unknown fields is larger than ${EXCHANGE_LIMITS.metadataBytes} bytes`);
   }
   const reasons = [...fields.problems, ...town.problems];
@@ -343,8 +340,8 @@ function readEdgeMetadata(fields: FieldReader): JsonObject {
   }
   if (!isObject(found)) found = { text: typeof value === 'string' ? value : JSON.stringify(value) };
   const metadata = found as JsonObject;
-  if (isDeeper(metadata, EXCHANGE_LIMITS.depth)) fields.wrong('metadata', 'is nested too deeply');
-  else if (uncleanText(metadata, 0) !== null) fields.wrong('metadata', 'has text that cannot be kept');
+  if (isDeeper(metadata, JSON_LEVELS_MAX)) fields.wrong('metadata', 'is nested too deeply');
+  else if (uncleanText(metadata) !== null) fields.wrong('metadata', 'has text that cannot be kept');
   else if (canonicalJson(metadata).length > EXCHANGE_LIMITS.metadataBytes) fields.wrong('metadata', 'is too large');
   else return metadata;
   return {};
@@ -415,23 +412,17 @@ function hasEscapes(text: string): boolean {
 }
 
 /** Says what is wrong with a text somewhere inside, keys too. */
-function uncleanText(value: unknown, depth: number): string | null {
+function uncleanText(value: unknown): string | null {
   if (typeof value === 'string') {
     if (value.includes('\0')) return 'a text contains a NUL character';
     return value.isWellFormed() ? null : 'a text is not valid Unicode (a lone surrogate)';
   }
-  if (typeof value !== 'object' || value === null || depth > EXCHANGE_LIMITS.depth + 4) return null;
+  if (typeof value !== 'object' || value === null) return null;
   for (const [key, item] of Object.entries(value)) {
-    const found = uncleanText(key, depth) ?? uncleanText(item, depth + 1);
+    const found = uncleanText(key) ?? uncleanText(item);
     if (found !== null) return found;
   }
   return null;
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  if (levels === 0) return true;
-  return Object.values(value).some((item) => isDeeper(item, levels - 1));
 }
 
 function isObject(value: unknown): value is JsonObject {

@@ -104,8 +104,6 @@ export const EXCHANGE_LIMITS = {
   problems: 100,
   textBytes: 256 * 1024,
   metadataBytes: 64 * 1024,
-  /** Of JSON inside JSON. */
-  depth: 32,
 } as const;
 
 export interface ReadOptions {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { TownError } from '../errors';
-import type { JsonObject } from '../json';
+import { isDeeper, JSON_LEVELS_MAX, type JsonObject } from '../json';
 import { quote } from '../text';
 import { DEPENDENCY_TYPES, isDependencyType, WAIT_GATES, type DependencyType } from './dependency';
 import {
@@ -18,8 +18,6 @@ import { isTaskIdText, keyOfTitle } from './plan-keys';
  * A plan as a JSON graph: `{nodes, edges}` as other trackers write it. `from` waits for `to`. Unknown fields are errors, so that a slip
  * of the pen is not a task that lacks something.
  */
-
-const METADATA_DEPTH_MAX = 20;
 
 const text = z.string();
 const key = z.string().refine(isPlanKey, 'a key has letters, digits and _ . : - only, at most 100');
@@ -168,12 +166,7 @@ function typeOf(type_: string | undefined): DependencyType {
 }
 
 function depthProblem(at: string, value: unknown): PlanProblem[] {
-  let level: unknown[] = [value];
-  for (let depth = 0; level.length > 0; depth += 1) {
-    if (depth > METADATA_DEPTH_MAX) return [{ at, message: `more than ${METADATA_DEPTH_MAX} levels deep` }];
-    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? Object.values(each) : []));
-  }
-  return [];
+  return isDeeper(value, JSON_LEVELS_MAX) ? [{ at, message: `more than ${JSON_LEVELS_MAX} levels deep` }] : [];
 }
 
 function placeOf(path: readonly PropertyKey[]): string {

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import type { JsonObject } from '../../../schema/json';
 import { keyed, person, rigTown } from './scene';
 
 const town = rigTown();
@@ -57,6 +58,7 @@ describe('creating', () => {
     [{ title: 'a', priority: 1.5 }, 'INVALID_INPUT'],
     [{ title: 'a', metadata: { a: 'x'.repeat(40_000) } }, 'INPUT_TOO_LARGE'],
     [{ title: 'a', metadata: { a: ['b\0'] } }, 'INVALID_INPUT'],
+    [{ title: 'a', metadata: JSON.parse(`{"a":${'['.repeat(32)}${']'.repeat(32)}}`) as JsonObject }, 'INVALID_INPUT'],
     [{ title: 'a', rig_id: 'nowhere' }, 'NOT_FOUND'],
     [{ title: 'a', parent_id: 'ac-zzzzz' }, 'NOT_FOUND'],
     [{ title: 'a', convoy_id: 'cv-zzzzz' }, 'NOT_FOUND'],

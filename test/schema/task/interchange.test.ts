@@ -250,18 +250,32 @@ describe('a file', () => {
     ]);
   });
 
-  it('may hold deep JSON, which is refused', () => {
-    const deep = '['.repeat(200_000) + ']'.repeat(200_000);
-    const reasons = [
-      `{"id":"acme-222","title":"x","odd":${deep}}`,
-      `{"id":"acme-222","title":"x","metadata":{"a":${deep}}}`,
-    ]
-      .flatMap(problemsOf)
-      .map(({ reason }) => reason);
-    expect(reasons).toEqual([
-      'acme-222: an unknown field is nested too deeply',
-      'acme-222: metadata is nested too deeply',
-    ]);
+  it.each(['priority', '_type', 'estimated_minutes', 'labels', 'metadata', 'town', 'comments', 'dependencies', 'odd'])(
+    'may hold deep JSON as %s, which is refused with its line',
+    (field) => {
+      const lists = '['.repeat(200_000) + ']'.repeat(200_000);
+      const objects = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+      for (const deep of [lists, objects, `[${lists}]`, `{"a":${objects}}`]) {
+        const text = `${line()}\n{"id":"acme-222","title":"x",${JSON.stringify(field)}:${deep}}`;
+        expect(problemsOf(text)).toEqual([{ line: 2, reason: 'nested too deeply' }]);
+      }
+    },
+  );
+
+  it('may hold metadata of as many levels as a task may have, unknown fields with them', () => {
+    const levels = (count: number): unknown => JSON.parse(`${'['.repeat(count)}${']'.repeat(count)}`);
+    const reason = 'acme-8d8e: metadata with unknown fields is nested too deeply';
+    expect(problemsOf(line({ metadata: { a: levels(31) } }))).toEqual([]);
+    expect(problemsOf(line({ metadata: { a: levels(32) } }))).toEqual([{ line: 1, reason }]);
+    expect(problemsOf(line({ odd: levels(30) }))).toEqual([]);
+    expect(problemsOf(line({ odd: levels(31) }))).toEqual([{ line: 1, reason }]);
+    const edge = (metadata: unknown) => line({ dependencies: [{ depends_on_id: 'acme-2', metadata }] });
+    expect(problemsOf(edge({ a: levels(31) }))).toEqual([]);
+    for (const metadata of [{ a: levels(32) }, JSON.stringify({ a: levels(32) })]) {
+      expect(problemsOf(edge(metadata))).toEqual([
+        { line: 1, reason: 'acme-8d8e: dependencies[0].metadata is nested too deeply' },
+      ]);
+    }
   });
 
   it('with a line without end is bounded, and goes on after it', () => {

@@ -177,7 +177,10 @@ describe('a JSON plan', () => {
     ['{"nodes":[{"title":"a","parent_id":"ac-1a2b3","parent_key":"b"}]}', 'exclude each other'],
     ['{"nodes":[{"title":"a"}],"edges":[{"from_key":"a"}]}', 'edges[0].to: a key or an id is missing'],
     ['{"nodes":[{"title":"a"}],"edges":[{"from_key":"a","to_key":"a","type":"loves"}]}', 'edges[0].type'],
-    [`{"nodes":[{"title":"a","metadata":{"a":${'['.repeat(30)}1${']'.repeat(30)}}}]}`, 'more than 20 levels deep'],
+    [
+      `{"nodes":[{"title":"a","metadata":{"a":${'['.repeat(32)}1${']'.repeat(32)}}}]}`,
+      'nodes[0].metadata: more than 32 levels deep',
+    ],
     [`{"nodes":${'['.repeat(200_000)}`, 'the file is not JSON'],
     [`{"nodes":${'['.repeat(200_000)}${']'.repeat(200_000)}}`, /nested too deeply|nodes/],
   ])('%.60s is refused', (source, message) => {
