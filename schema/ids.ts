@@ -12,8 +12,12 @@ export type RigId = string;
 export type Instant = number;
 
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
+/** Ids name parts of parts down to `acme-k3f9a.1.1.1.1.1.1`. */
+export const ID_LEVELS_MAX = 6;
 /** Other trackers count: `acme-7` is an id too. */
-const TASK_ID = /^[a-z0-9](?:[a-z0-9-]{0,38})-(?:[a-z0-9]{3,40}|[0-9]{1,2})(?:\.[0-9]{1,6}){0,6}$/;
+const TASK_ID = new RegExp(
+  String.raw`^[a-z0-9](?:[a-z0-9-]{0,38})-(?:[a-z0-9]{3,40}|[0-9]{1,2})(?:\.[0-9]{1,6}){0,${ID_LEVELS_MAX}}$`,
+);
 
 /** A rig, agent name or prefix: lower-case letters, digits and `-`, 1 to 40 characters. */
 export function parseName(text: string, what: string): string {
@@ -43,6 +47,19 @@ export function parseTaskId(text: string): TaskId {
 /** The id of a task: prefix, dash, then the first `length` base-36 characters of a 64-bit digest. Longer on collision. */
 export function taskIdOf(prefix: string, digest: bigint, length: number): TaskId {
   return `${prefix}-${digest.toString(36).padStart(13, '0').slice(-13).slice(0, length)}`;
+}
+
+/** The id of the nth part of a task, from 1. @throws INVALID_INPUT when it would be none that can be read again */
+export function childIdOf(parent: TaskId, nth: number): TaskId {
+  const id = `${parent}.${nth}`;
+  if (isTaskId(id)) return id;
+  throw new TownError(
+    'INVALID_INPUT',
+    `${parent} takes no further parts: ids have at most ${ID_LEVELS_MAX} levels, and numbers of at most six digits`,
+    {
+      hint: `make it without a parent; a task becomes a part by: town dep add <the task> ${parent} --type parent-child`,
+    },
+  );
 }
 
 export function encodeAddress(address: AgentAddress): string {

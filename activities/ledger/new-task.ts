@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
-import { taskIdOf, type TaskId } from '../../schema/ids';
+import { childIdOf, taskIdOf, type TaskId } from '../../schema/ids';
 import type { TaskFields, TaskInput } from '../../schema/ledger';
 import type { TaskView } from '../../schema/views';
 import { countChild, transmits } from './blockage';
@@ -142,10 +142,11 @@ async function insertRoot(unit: Unit, task: NewTask, digest: string): Promise<Ta
 async function insertChild(unit: Unit, task: NewTask, parent_id: TaskId, digest: string): Promise<TaskRow> {
   const parent = await lockParent(unit.trx, parent_id);
   const nth = parent.child_count + 1;
+  const id = childIdOf(parent_id, nth);
   await sql`update tasks set child_count = ${nth} where id = ${parent_id}`.execute(unit.trx);
   const child = { ...task, rig_id: task.rig_id ?? parent.rig_id };
-  const row = await insertRow(unit, child, `${parent_id}.${nth}`, digest, transmits(parent));
-  if (row === undefined) throw new Error(`${parent_id}.${nth} exists`);
+  const row = await insertRow(unit, child, id, digest, transmits(parent));
+  if (row === undefined) throw new Error(`${id} exists`);
   const edge = {
     task_id: row.id,
     depends_on_id: parent_id,

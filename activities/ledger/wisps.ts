@@ -1,7 +1,7 @@
 import { sql, type Selectable, type Transaction } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
-import { runId, taskIdOf, type AgentAddress, type MoleculeId, type TaskId } from '../../schema/ids';
+import { childIdOf, runId, taskIdOf, type AgentAddress, type MoleculeId, type TaskId } from '../../schema/ids';
 import type { Ledger, Outcome, WispInput } from '../../schema/ledger';
 import { isOutcome, type TaskStatus } from '../../schema/task/status';
 import { ttlOf } from '../../schema/task/wisp';
@@ -126,7 +126,7 @@ async function insertWisp(unit: Unit, wisp: CheckedWisp, nth: number, digest: st
   const parent = parent_id === null ? null : await countPart(unit.trx, parent_id);
   if (parent !== null) {
     const child = { ...wisp, task: { ...wisp.task, rig_id: wisp.task.rig_id ?? parent.rig_id } };
-    return (await insertRow(unit, child, `${parent.id}.${parent.child_count}`, digest)) ?? alreadyThere(parent.id);
+    return (await insertRow(unit, child, childIdOf(parent.id, parent.child_count), digest)) ?? alreadyThere(parent.id);
   }
   const prefix = `${await prefixOf(unit, wisp.task.rig_id)}-wisp`;
   for (let length = 5; length <= 13; length++) {

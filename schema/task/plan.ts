@@ -1,5 +1,5 @@
 import { TownError } from '../errors';
-import type { TaskId } from '../ids';
+import { ID_LEVELS_MAX, type TaskId } from '../ids';
 import type { JsonObject } from '../json';
 import { listed, quote } from '../text';
 import { waitingCycles } from './cycles';
@@ -50,7 +50,7 @@ export interface TaskPlan {
   readonly edges: readonly PlanEdge[];
 }
 
-export const PLAN_LIMITS = { nodes: 1_000, edges: 5_000, bytes: 512 * 1024, depth: 6 } as const;
+export const PLAN_LIMITS = { nodes: 1_000, edges: 5_000, depth: ID_LEVELS_MAX } as const;
 
 export interface PlanProblem {
   readonly at: string;

@@ -115,6 +115,20 @@ describe('changing and closing', () => {
     });
   });
 
+  test('parts of parts go six levels down; below that they are joined by an edge', async () => {
+    let parent = await make('Level 0');
+    for (let level = 1; level <= 6; level += 1) parent = await make(`Level ${level}`, { parent_id: parent.id });
+    expect((await town.ledger.getTask(parent.id)).id).toMatch(/^ac-[a-z0-9]+(?:\.1){6}$/);
+    await expect(make('Level 7', { parent_id: parent.id })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      message: expect.stringContaining(`${parent.id} takes no further parts`),
+    });
+    expect((await town.ledger.getTask(parent.id)).dependents).toEqual([]);
+    const part = await make('Level 7');
+    await town.ledger.addDependency(person, { task_id: part.id, depends_on_id: parent.id, type: 'parent-child' });
+    expect(await town.ledger.getTask(part.id)).toMatchObject({ parent_id: parent.id });
+  });
+
   test('a parent with open children is closed only by force', async () => {
     const parent = await make('Parent');
     await make('Child', { parent_id: parent.id });

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import {
+  childIdOf,
   encodeAddress,
   hookQueue,
+  ID_LEVELS_MAX,
   parseAgentAddress,
   parseName,
   parseTaskId,
@@ -87,6 +89,28 @@ describe('task ids', () => {
         },
       ),
     );
+  });
+
+  it('a part of a part has an id down to six levels, and none that could not be read', () => {
+    let id = 'acme-k3f9a';
+    for (let level = 1; level <= ID_LEVELS_MAX; level += 1) {
+      id = childIdOf(id, level);
+      expect(parseTaskId(id)).toBe(id);
+    }
+    expect(id).toBe('acme-k3f9a.1.2.3.4.5.6');
+    expect(childIdOf('acme-k3f9a', 999_999)).toBe('acme-k3f9a.999999');
+    for (const [parent, nth] of [
+      [id, 1],
+      ['acme-k3f9a', 1_000_000],
+    ] as const) {
+      expect(() => childIdOf(parent, nth)).toThrow(
+        expect.objectContaining({
+          code: 'INVALID_INPUT',
+          message: expect.stringContaining(`${parent} takes no further parts: ids have at most 6 levels`),
+          hint: expect.stringContaining(`town dep add <the task> ${parent} --type parent-child`),
+        }),
+      );
+    }
   });
 
   it('different digests give different ids at full length', () => {
