@@ -10,6 +10,7 @@ import type { AssignAnswer, DispatcherInput, EnqueueAnswer } from '../schema/run
 import type { Timings } from '../schema/timings';
 import { agentStart } from './courier/courier';
 import { asActivity, refusalOf } from './failure';
+import { githubEnvironment } from './forge/github';
 import { createGithub, type Forge } from './gate/forge';
 import { createGateLook } from './gate/look';
 import type { HeldAnswers } from './projection/held-answers';
@@ -49,7 +50,7 @@ export function createTownActivities(deps: TownDeps): TownActivities {
     });
   };
 
-  const lookAtGate = createGateLook({ db, forge: deps.forge ?? githubFromEnvironment() });
+  const lookAtGate = createGateLook({ db, forge: deps.forge ?? createGithub(githubEnvironment()) });
 
   return {
     async project(batch) {
@@ -174,12 +175,6 @@ export function createTownActivities(deps: TownDeps): TownActivities {
         return { total, closed, fed, held, status: before.status as 'open' | 'running' | 'stopped' | 'completed' };
       }),
   };
-}
-
-/** `GITHUB_API_URL` is the address of a server of one's own. */
-function githubFromEnvironment(): Forge {
-  const { GITHUB_TOKEN, GITHUB_API_URL } = process.env;
-  return createGithub({ token: GITHUB_TOKEN ?? null, apiUrl: GITHUB_API_URL ?? null });
 }
 
 /** A refusal of the other run keeps its code; everything else is trouble that passes. */

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import pino from 'pino';
+import { githubEnvironment } from '../activities/forge/github';
 import { createGithubIssues } from '../activities/forge/github-issues';
 import { createDatabase, listen } from '../activities/ledger/connect';
 import { toTownError } from '../activities/ledger/failures';
@@ -101,6 +102,7 @@ async function main(root: string): Promise<void> {
     agentsMax: config.host.agents_max,
     onStepOver: (molecule) => heldAnswers.release(molecule),
   });
+  const github = githubEnvironment();
   const town = createTownClient({
     ledger,
     policy,
@@ -110,8 +112,8 @@ async function main(root: string): Promise<void> {
     builtInFormulas: join(packageRoot(), 'formulas'),
     rebuild: async () => ({ ...(await rebuildProjection(db)) }) as never,
     issues: createGithubIssues({
-      baseUrl: process.env['GITHUB_API_URL'] || 'https://api.github.com',
-      token: process.env['GITHUB_TOKEN'] || null,
+      baseUrl: github.apiUrl ?? 'https://api.github.com',
+      token: github.token,
       log,
     }),
   });

@@ -1,4 +1,5 @@
 import type { GateState } from '../../schema/runs';
+import { connectGithub, troubleOf, type GithubTrouble } from '../forge/github';
 
 /** A repository at a forge. */
 export interface Repository {
@@ -29,29 +30,17 @@ const REQUEST_MS = 5_000;
 const ENDED_WELL = new Set(['success', 'skipped']);
 
 /** GitHub, or a server of one's own that speaks its API. Without a token everything is `unknown`. */
-export function createGithub(options: { readonly token: string | null; readonly apiUrl: string | null }): Forge {
-  const { token } = options;
-
-  async function ask<T>(repository: Repository, path: string): Promise<T> {
-    // Loaded when it is needed: it takes longer than anything else at the start of the service.
-    const { Octokit } = await import('octokit');
-    const api =
-      options.apiUrl ??
-      (repository.host === 'github.com' ? 'https://api.github.com' : `https://${repository.host}/api/v3`);
-    const octokit = new Octokit({
-      auth: token,
-      baseUrl: api,
-      // The gate itself is looked at again and again.
-      retry: { enabled: false },
-      throttle: { enabled: false },
-      log: { debug() {}, info() {}, warn() {}, error() {} },
-    });
-    const { data } = (await octokit.request(`GET /repos/{owner}/{name}${path}`, {
-      owner: repository.owner,
-      name: repository.name,
-      request: { signal: AbortSignal.timeout(REQUEST_MS) },
-    })) as { data: T };
-    return data;
+export function createGithub({
+  token,
+  apiUrl,
+}: {
+  readonly token: string | null;
+  readonly apiUrl: string | null;
+}): Forge {
+  function connect({ host }: Repository) {
+    const ofHost = host === 'github.com' ? 'https://api.github.com' : `https://${host}/api/v3`;
+    // The gate itself is looked at again and again.
+    return connectGithub({ baseUrl: apiUrl ?? ofHost, token, timeoutMs: REQUEST_MS, patience: null });
   }
 
   /** `absent`: what a thing that is not there means. */
@@ -61,32 +50,38 @@ export function createGithub(options: { readonly token: string | null; readonly 
     try {
       return await body();
     } catch (error) {
-      const status = typeof error === 'object' && error !== null && 'status' in error ? error.status : null;
-      if (status === 404) return { kind: 'refused', reason: absent };
-      const why = status === 401 || status === 403 ? `the forge refuses the token (${status})` : wordsOf(error);
-      return { kind: 'unknown', reason: why };
+      const trouble = troubleOf(error);
+      if (trouble?.kind === 'absent') return { kind: 'refused', reason: absent };
+      return { kind: 'unknown', reason: wordsOf(trouble, error) };
     }
   }
 
   return {
     ciRun: (repository, run) =>
       look(`there is no CI run ${run} in ${repository.owner}/${repository.name}`, async () => {
-        if (/^\d+$/.test(run)) return ofRun(await ask<Run>(repository, `/actions/runs/${run}`));
-        const { workflows } = await ask<{ workflows: Workflow[] }>(repository, '/actions/workflows?per_page=100');
-        const workflow = workflows.find(({ name, path }) => name === run || path.split('/').at(-1) === run);
-        if (workflow === undefined)
-          return { kind: 'refused', reason: `${repository.owner}/${repository.name} has no workflow ${run}` };
-        const page = await ask<{ workflow_runs: Run[] }>(
-          repository,
-          `/actions/workflows/${workflow.id}/runs?per_page=1`,
-        );
-        const [newest] = page.workflow_runs;
-        return newest === undefined ? { kind: 'closed', reason: `the workflow ${run} has not run yet` } : ofRun(newest);
+        const { rest, paginate } = await connect(repository);
+        const { owner, name: repo } = repository;
+        if (/^\d+$/.test(run)) {
+          return ofRun((await rest.actions.getWorkflowRun({ owner, repo, run_id: Number(run) })).data);
+        }
+        const pages = paginate.iterator(rest.actions.listRepoWorkflows, { owner, repo, per_page: 100 });
+        for await (const { data } of pages) {
+          const workflow = data.find(({ name, path }) => name === run || path.split('/').at(-1) === run);
+          if (workflow === undefined) continue;
+          const page = await rest.actions.listWorkflowRuns({ owner, repo, workflow_id: workflow.id, per_page: 1 });
+          const [newest] = page.data.workflow_runs;
+          return newest === undefined
+            ? { kind: 'closed', reason: `the workflow ${run} has not run yet` }
+            : ofRun(newest);
+        }
+        return { kind: 'refused', reason: `${owner}/${repo} has no workflow ${run}` };
       }),
     pullRequest: (repository, number) =>
       look(`there is no pull request ${number} in ${repository.owner}/${repository.name}`, async () => {
         if (!/^\d+$/.test(number)) return { kind: 'refused', reason: `${number} is not the number of a pull request` };
-        const pull = await ask<{ merged: boolean; state: string }>(repository, `/pulls/${number}`);
+        const { rest } = await connect(repository);
+        const { owner, name: repo } = repository;
+        const { data: pull } = await rest.pulls.get({ owner, repo, pull_number: Number(number) });
         if (pull.merged) return { kind: 'open', reason: `pull request ${number} is merged` };
         return pull.state === 'closed'
           ? { kind: 'refused', reason: `pull request ${number} was closed without being merged` }
@@ -100,11 +95,6 @@ interface Run {
   readonly status: string | null;
   readonly conclusion: string | null;
 }
-interface Workflow {
-  readonly id: number;
-  readonly name: string;
-  readonly path: string;
-}
 
 function ofRun({ id, status, conclusion }: Run): GateState {
   if (status !== 'completed') return { kind: 'closed', reason: `CI run ${id} is ${status ?? 'waiting'}` };
@@ -112,6 +102,9 @@ function ofRun({ id, status, conclusion }: Run): GateState {
   return { kind: ENDED_WELL.has(conclusion ?? '') ? 'open' : 'refused', reason };
 }
 
-function wordsOf(error: unknown): string {
+function wordsOf(trouble: GithubTrouble | null, error: unknown): string {
+  if (trouble?.kind === 'token') return `the forge refuses the token (${trouble.status})`;
+  if (trouble?.kind === 'limit')
+    return `the forge answers no more requests for now: its rate limit ends ${trouble.ends}`;
   return `the forge does not answer: ${error instanceof Error ? error.message : String(error)}`.slice(0, 300);
 }

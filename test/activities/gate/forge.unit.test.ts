@@ -27,10 +27,14 @@ describe('a CI run', () => {
 
   it('is the newest of a workflow that is named', async () => {
     server.answers.set('/actions/workflows?per_page=100', {
-      body: { workflows: [{ id: 5, name: 'Build it', path: '.github/workflows/build.yml' }] },
+      body: { total_count: 101, workflows: [{ id: 4, name: 'Lint', path: '.github/workflows/lint.yml' }] },
+      next: '/actions/workflows?per_page=100&page=2',
+    });
+    server.answers.set('/actions/workflows?per_page=100&page=2', {
+      body: { total_count: 101, workflows: [{ id: 5, name: 'Build it', path: '.github/workflows/build.yml' }] },
     });
     server.answers.set('/actions/workflows/5/runs?per_page=1', {
-      body: { workflow_runs: [{ id: 9, status: 'completed', conclusion: 'success' }] },
+      body: { total_count: 1, workflow_runs: [{ id: 9, status: 'completed', conclusion: 'success' }] },
     });
     expect(await forge().ciRun(REPOSITORY, 'Build it')).toEqual({
       kind: 'open',
@@ -41,7 +45,7 @@ describe('a CI run', () => {
       kind: 'refused',
       reason: 'acme/web has no workflow deploy',
     });
-    server.answers.set('/actions/workflows/5/runs?per_page=1', { body: { workflow_runs: [] } });
+    server.answers.set('/actions/workflows/5/runs?per_page=1', { body: { total_count: 0, workflow_runs: [] } });
     expect((await forge().ciRun(REPOSITORY, 'Build it')).kind).toBe('closed');
   });
 });
@@ -71,6 +75,15 @@ describe('what cannot be found out', () => {
     expect(await forge().pullRequest(REPOSITORY, '9')).toMatchObject({
       kind: 'unknown',
       reason: expect.stringContaining('does not answer'),
+    });
+    server.answers.set('/pulls/10', {
+      status: 403,
+      headers: { 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': '1777593600' },
+      body: { message: 'API rate limit exceeded' },
+    });
+    expect(await forge().pullRequest(REPOSITORY, '10')).toEqual({
+      kind: 'unknown',
+      reason: 'the forge answers no more requests for now: its rate limit ends at 2026-05-01T00:00:00.000Z',
     });
     const away = createGithub({ token: 'good', apiUrl: 'http://127.0.0.1:9' });
     expect((await away.ciRun(REPOSITORY, '1')).kind).toBe('unknown');
