@@ -363,7 +363,7 @@ export interface Ledger {
   getTask(id: TaskId): Promise<TaskDetail>;
   listTasks(filter: TaskFilter): Promise<Page<TaskView>>;
   /** Open, not deferred nor a part of what is deferred, held back by nothing, not pinned, a type of work, and nobody's. */
-  readyTasks(filter: ReadyFilter): Promise<TaskView[]>;
+  readyPage(filter: ReadyFilter): Promise<Page<TaskView>>;
   /** Not closed and held back, with what holds it; by priority, then oldest first. */
   blockedTasks(filter: BlockedFilter): Promise<Page<BlockedTaskView>>;
 
@@ -411,7 +411,6 @@ export interface Ledger {
   /** The newest session of the agent that is not ended. */
   currentSession(agent: AgentAddress): Promise<SessionRow | null>;
   sessionByToken(token_hash: string): Promise<SessionRow | null>;
-  listSessions(filter: { agent_id?: AgentAddress; status?: string; limit?: number }): Promise<SessionView[]>;
 
   /** Unique by (molecule, step, round), fenced by `ask.session`; writing it again answers the first one with fresh = false. */
   writeReceipt(ask: Ask, receipt: ReceiptInput): Promise<{ receipt: Receipt; fresh: boolean }>;
@@ -516,8 +515,6 @@ export interface Ledger {
     limit?: number;
     cursor?: string;
   }): Promise<Page<SessionView>>;
-  /** `readyTasks` by pages. */
-  readyPage(filter: ReadyFilter): Promise<Page<TaskView>>;
   /** Best first: title, description and design, notes and comments are searched. At most eight words. */
   searchTasks(search: TaskSearch): Promise<Page<FoundTaskView>>;
   /** Labels in use, by name, with how many tasks have them. */

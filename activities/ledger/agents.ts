@@ -5,7 +5,8 @@ import { parseAgentAddress, type AgentAddress } from '../../schema/ids';
 import type { Ledger, Runtime } from '../../schema/ledger';
 import type { AgentView } from '../../schema/views';
 import { command, record, type Store } from './command';
-import { decodeKeys, encodeKeys, json, limit, line, pageOf } from './input';
+import { json, line } from './input';
+import { allOf, byName, having, mapPage } from './pages';
 import { findRig } from './rigs';
 
 type AgentCommands = Pick<Ledger, 'addAgent' | 'getAgent' | 'listAgents' | 'agentPage' | 'retireAgent' | 'seen'>;
@@ -54,20 +55,13 @@ export function agentCommands(store: Store): AgentCommands {
       const row = await findAgent(store.db, id);
       return { ...agentView(row), runtime: row.runtime };
     },
-    async listAgents(filter) {
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.rig_id !== undefined) conditions.push(sql`a.rig_id = ${filter.rig_id}`);
-      if (filter.status !== undefined) conditions.push(sql`a.status = ${filter.status}`);
-      return (await selectAgents(store.db, sql.join(conditions, sql` and `))).map(agentView);
+    async listAgents({ rig_id, status }) {
+      const where = allOf(having({ rig_id, status }));
+      return (await selectAgents(store.db, sql`where ${where} order by id collate "C"`)).map(agentView);
     },
-    async agentPage(filter) {
-      const size = limit(filter.limit, 50);
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.rig_id !== undefined) conditions.push(sql`a.rig_id = ${filter.rig_id}`);
-      if (filter.status !== undefined) conditions.push(sql`a.status = ${filter.status}`);
-      if (filter.cursor !== undefined) conditions.push(sql`a.id > ${decodeKeys(filter.cursor, 1)[0]}`);
-      const rows = await selectAgents(store.db, sql.join(conditions, sql` and `), size + 1);
-      return pageOf(rows, size, (row) => encodeKeys([row.id]), agentView);
+    async agentPage({ rig_id, status, ...page }) {
+      const select = (tail: RawBuilder<unknown>) => selectAgents(store.db, tail);
+      return mapPage(await byName(page, 'id', having({ rig_id, status }), select), agentView);
     },
     retireAgent(ask, id) {
       return command(store, ask, 'retireAgent', { id }, async (unit) => {
@@ -132,14 +126,11 @@ async function refuseWhileWorking(trx: Kysely<Database>, id: AgentAddress): Prom
 }
 
 async function findAgent(db: Kysely<Database>, id: AgentAddress): Promise<AgentRow> {
-  return (await selectAgents(db, sql`a.id = ${id}`))[0] ?? noAgent(id);
+  return (await selectAgents(db, sql`where id = ${id}`))[0] ?? noAgent(id);
 }
 
-async function selectAgents(
-  db: Kysely<Database>,
-  condition: RawBuilder<unknown>,
-  size: number | null = null,
-): Promise<AgentRow[]> {
+/** `tail` is the part from `where` on. */
+async function selectAgents(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<AgentRow[]> {
   const { rows } = await sql<AgentRow>`
     select a.id, a.role, a.rig_id, a.name, a.status, a.incarnation, a.runtime, l.last_seen,
       (select h.host_id from host_leases h where h.agent_id = a.id and h.expires_at > clock_timestamp()) as host_id,
@@ -147,7 +138,7 @@ async function selectAgents(
         from steps s left join molecules m on m.id = s.molecule_id
         where s.agent_id = a.id and s.status = 'hooked' order by s.updated_at desc limit 1) as current
     from agents a left join liveness l on l.agent_id = a.id
-    where ${condition} order by a.id limit ${size}`.execute(db);
+    ${tail}`.execute(db);
   return rows;
 }
 

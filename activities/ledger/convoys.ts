@@ -11,6 +11,7 @@ import { command, record, tell, type Store, type Unit } from './command';
 import { addMember, lockConvoy } from './convoy-members';
 import { base36Of, sha256Hex } from './digest';
 import * as input from './input';
+import { mapPage, newestFirst } from './pages';
 import { findRig } from './rigs';
 import { findTask } from './task-rows';
 
@@ -70,27 +71,13 @@ export function convoyCommands(store: Store): ConvoyCommands {
     completeConvoy: (ask, id) => command(store, ask, 'completeConvoy', { id }, (unit) => complete(unit, id)),
     getConvoy: (id) => findConvoy(store.db, id),
     async listConvoys(filter) {
-      const size = input.limit(filter.limit, 50);
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.status !== undefined) conditions.push(sql`status = any(${[...filter.status]}::text[])`);
-      if (filter.cursor !== undefined) {
-        const after = input.decodeCursor(filter.cursor);
-        conditions.push(sql`(created_at, id) < (${after.at}, ${after.id})`);
-      }
-      const rows = await selectConvoys(
-        store.db,
-        sql`where ${sql.join(conditions, sql` and `)} order by created_at desc, id desc limit ${size + 1}`,
-      );
+      const conditions = filter.status === undefined ? [] : [sql`status = any(${[...filter.status]}::text[])`];
+      const page = await newestFirst(filter, 'created_at', conditions, (tail) => selectConvoys(store.db, tail));
       const members = await membersOf(
         store.db,
-        rows.map((row) => row.id),
+        page.items.map((row) => row.id),
       );
-      return input.pageOf(
-        rows,
-        size,
-        (row) => input.encodeCursor({ at: row.created_at, id: row.id }),
-        (row) => convoyView(row, members.get(row.id) ?? []),
-      );
+      return mapPage(page, (row) => convoyView(row, members.get(row.id) ?? []));
     },
   };
 }

@@ -6,6 +6,7 @@ import type { Ledger, TaskFilter } from '../../schema/ledger';
 import type { FoundTaskView, SavedFilterView } from '../../schema/views';
 import { command, record, type Store } from './command';
 import * as input from './input';
+import { byName, mapPage } from './pages';
 import { escapeLike } from './task-expressions';
 import { conditionsOf } from './task-filter';
 import { selectTasks, taskView } from './task-rows';
@@ -38,19 +39,14 @@ export function findingCommands(store: Store): FindingCommands {
         },
       );
     },
-    async listLabels(page = {}) {
-      const size = input.limit(page.limit, 50);
-      const after = page.cursor === undefined ? '' : (input.decodeKeys(page.cursor, 1)[0] ?? '');
-      const { rows } = await sql<{ label: string; tasks: number }>`
-        select label collate "C" as label, count(*)::int as tasks from labels where label collate "C" > ${after}
-        group by 1 order by 1 limit ${size + 1}`.execute(store.db);
-      return input.pageOf(
-        rows,
-        size,
-        (row) => input.encodeKeys([row.label]),
-        (row) => row,
-      );
-    },
+    listLabels: (page = {}) =>
+      byName(page, 'label', [], async (tail) => {
+        const { rows } = await sql<{ label: string; tasks: number }>`
+          select label, tasks from (select label, count(*)::int as tasks from labels group by label) counted ${tail}`.execute(
+          store.db,
+        );
+        return rows;
+      }),
     saveFilter(ask, name, filter) {
       parseName(name, 'filter');
       checkFilter(filter);
@@ -67,17 +63,10 @@ export function findingCommands(store: Store): FindingCommands {
       });
     },
     async getSavedFilter(name) {
-      const { rows } = await sql<SavedRow>`select * from saved_filters where name = ${name}`.execute(store.db);
-      return savedView(rows[0] ?? noFilter(name));
+      return savedView((await selectSaved(store.db, sql`where name = ${name}`))[0] ?? noFilter(name));
     },
     async listSavedFilters(page = {}) {
-      const size = input.limit(page.limit, 50);
-      const after = page.cursor === undefined ? '' : (input.decodeKeys(page.cursor, 1)[0] ?? '');
-      const { rows } = await sql<SavedRow>`
-        select * from saved_filters where name collate "C" > ${after} order by name collate "C" limit ${size + 1}`.execute(
-        store.db,
-      );
-      return input.pageOf(rows, size, (row) => input.encodeKeys([row.name]), savedView);
+      return mapPage(await byName(page, 'name', [], (tail) => selectSaved(store.db, tail)), savedView);
     },
     removeSavedFilter: (ask, name) =>
       command(store, ask, 'removeSavedFilter', { name }, async (unit) => {
@@ -172,6 +161,10 @@ interface SavedRow {
   created_by: string;
   created_at: Date;
   updated_at: Date;
+}
+
+async function selectSaved(db: Store['db'], tail: RawBuilder<unknown>): Promise<SavedRow[]> {
+  return (await sql<SavedRow>`select * from saved_filters ${tail}`.execute(db)).rows;
 }
 
 function savedView(row: SavedRow): SavedFilterView {

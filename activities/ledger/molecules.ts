@@ -7,7 +7,7 @@ import { describeGate } from '../../schema/molecule/gates';
 import type { GateRow } from '../../schema/runs';
 import type { MoleculeView, StepView } from '../../schema/views';
 import type { Store } from './command';
-import * as input from './input';
+import { having, mapPage, newestFirst } from './pages';
 
 type MoleculeRow = Selectable<Database['molecules']>;
 
@@ -21,32 +21,16 @@ export function moleculeReads(store: Store): Pick<Ledger, 'getMolecule' | 'listM
       }
       return moleculeView(row, (await stepsOf(store.db, [id])).get(id) ?? []);
     },
-    async listMolecules(filter) {
-      const size = input.limit(filter.limit, 50);
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.rig_id !== undefined) conditions.push(sql`rig_id = ${filter.rig_id}`);
-      if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
-      if (filter.root_task_id !== undefined) conditions.push(sql`root_task_id = ${filter.root_task_id}`);
+    async listMolecules({ rig_id, status, root_task_id, wisps, ...asked }) {
+      const conditions = having({ rig_id, status, root_task_id });
       // A molecule without a root task is a short-lived one.
-      if (filter.wisps !== true) conditions.push(sql`root_task_id is not null`);
-      if (filter.cursor !== undefined) {
-        const after = input.decodeCursor(filter.cursor);
-        conditions.push(sql`(updated_at, id) < (${after.at}, ${after.id})`);
-      }
-      const rows = await selectMolecules(
-        store.db,
-        sql`where ${sql.join(conditions, sql` and `)} order by updated_at desc, id desc limit ${size + 1}`,
-      );
+      if (wisps !== true) conditions.push(sql`root_task_id is not null`);
+      const page = await newestFirst(asked, 'updated_at', conditions, (tail) => selectMolecules(store.db, tail));
       const steps = await stepsOf(
         store.db,
-        rows.slice(0, size).map((row) => row.id),
+        page.items.map((row) => row.id),
       );
-      return input.pageOf(
-        rows,
-        size,
-        (row) => input.encodeCursor({ at: row.updated_at, id: row.id }),
-        (row) => moleculeView(row, steps.get(row.id) ?? []),
-      );
+      return mapPage(page, (row) => moleculeView(row, steps.get(row.id) ?? []));
     },
   };
 }

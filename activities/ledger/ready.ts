@@ -15,21 +15,13 @@ const FEW = 1_000;
 /** How long `hybrid` counts a task as new. */
 const NEW_MS = 48 * 3_600_000;
 
-export function readyReads(store: Store): Pick<Ledger, 'readyTasks' | 'readyPage' | 'blockedTasks'> {
+export function readyReads(store: Store): Pick<Ledger, 'readyPage' | 'blockedTasks'> {
   return {
-    async readyTasks(filter) {
-      const size = input.limit(filter.limit, 50);
-      const rows = await selectTasks(store.db, await readyTail(store.db, filter, size), filter.wisps === true);
-      return rows.map(taskView);
-    },
     async readyPage(filter) {
       const size = input.limit(filter.limit, 50);
       const from = startOf(filter);
-      const rows = await selectTasks(
-        store.db,
-        await readyTail(store.db, filter, size + 1, from),
-        filter.wisps === true,
-      );
+      const few = await rareLabels(store.db, filter);
+      const rows = await selectTasks(store.db, readyOf(filter, size + 1, from, few), filter.wisps === true);
       return input.pageOf(rows, size, (row) => cursorOf(filter.sort ?? 'priority', from.newSince, row), taskView);
     },
     async blockedTasks(filter) {
@@ -97,15 +89,6 @@ export function readyOf(
   return sql`where id = any(array(
       select id from (${sql.join(branches, sql` union all `)}) found order by ${order} limit ${size}
     )) order by ${order}`;
-}
-
-async function readyTail(
-  db: Kysely<Database>,
-  filter: ReadyFilter,
-  size: number,
-  start?: Start,
-): Promise<RawBuilder<unknown>> {
-  return readyOf(filter, size, start, await rareLabels(db, filter));
 }
 
 /** Where a page begins: `newSince` stays the same over all pages, or tasks would go from one slice to the other meanwhile. */

@@ -1,4 +1,4 @@
-import { sql, type Kysely, type Selectable } from 'kysely';
+import { sql, type Kysely, type RawBuilder, type Selectable } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import { parseName, type RigId } from '../../schema/ids';
@@ -6,7 +6,8 @@ import type { Ledger, RigInput } from '../../schema/ledger';
 import { checkPrefix, prefixOfName } from '../../schema/prefix';
 import type { RigView } from '../../schema/views';
 import { command, record, takeLock, type Store, type Unit } from './command';
-import { decodeKeys, encodeKeys, json, limit, line, pageOf } from './input';
+import { json, line } from './input';
+import { byName, mapPage } from './pages';
 
 type RigRow = Selectable<Database['rigs']>;
 /** The prefix of tasks that belong to no rig. */
@@ -45,16 +46,9 @@ export function rigCommands(store: Store): Pick<Ledger, 'addRig' | 'listRigs' | 
         return view;
       });
     },
-    async listRigs() {
-      const { rows } = await sql<RigRow>`select * from rigs order by id`.execute(store.db);
-      return rows.map(rigView);
-    },
+    listRigs: async () => (await selectRigs(store.db, sql`order by id`)).map(rigView),
     async rigPage(page) {
-      const size = limit(page.limit, 50);
-      const after = page.cursor === undefined ? '' : (decodeKeys(page.cursor, 1)[0] ?? '');
-      const { rows } = await sql<RigRow>`
-        select * from rigs where id collate "C" > ${after} order by id collate "C" limit ${size + 1}`.execute(store.db);
-      return pageOf(rows, size, (row) => encodeKeys([row.id]), rigView);
+      return mapPage(await byName(page, 'id', [], (tail) => selectRigs(store.db, tail)), rigView);
     },
     getRig: async (id) => rigView(await findRig(store.db, id)),
   };
@@ -72,10 +66,13 @@ function choosePrefix({ id, prefix }: RigInput, taken: readonly string[]): strin
 
 /** @throws NOT_FOUND */
 export async function findRig(db: Kysely<Database>, id: RigId): Promise<RigRow> {
-  const { rows } = await sql<RigRow>`select * from rigs where id = ${id}`.execute(db);
-  const rig = rows[0];
+  const [rig] = await selectRigs(db, sql`where id = ${id}`);
   if (rig === undefined) throw new TownError('NOT_FOUND', `there is no rig ${id}`, { hint: 'see: town rig list' });
   return rig;
+}
+
+async function selectRigs(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<RigRow[]> {
+  return (await sql<RigRow>`select * from rigs ${tail}`.execute(db)).rows;
 }
 
 /** @throws NOT_FOUND */

@@ -8,6 +8,7 @@ import type { RunDigestView } from '../../schema/views';
 import { command, type Store, type Unit } from './command';
 import { randomId } from './digest';
 import * as input from './input';
+import { having, mapPage, newestFirst } from './pages';
 import { checkIds, deleteWisps, findOfMolecule, lockWithParts, noWisp, refuseRunning, type WispRow } from './wisps';
 
 type DigestRow = Selectable<Database['run_digests']>;
@@ -57,20 +58,9 @@ export function runDigestCommands(store: Store): RunDigestCommands {
       if (row !== undefined) return digestView(row);
       throw new TownError('NOT_FOUND', `there is no run digest ${id}`, { hint: 'see: town digest list' });
     },
-    async listRunDigests(filter) {
-      const size = input.limit(filter.limit, 50);
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.rig_id !== undefined) conditions.push(sql`rig_id = ${filter.rig_id}`);
-      if (filter.molecule_id !== undefined) conditions.push(sql`molecule_id = ${filter.molecule_id}`);
-      if (filter.cursor !== undefined) {
-        const after = input.decodeCursor(filter.cursor);
-        conditions.push(sql`(created_at, id) < (${after.at}, ${after.id})`);
-      }
-      const rows = await selectDigests(
-        store.db,
-        sql`where ${sql.join(conditions, sql` and `)} order by created_at desc, id desc limit ${size + 1}`,
-      );
-      return input.pageOf(rows, size, (row) => input.encodeCursor({ at: row.created_at, id: row.id }), digestView);
+    async listRunDigests({ rig_id, molecule_id, ...page }) {
+      const select = (tail: RawBuilder<unknown>) => selectDigests(store.db, tail);
+      return mapPage(await newestFirst(page, 'created_at', having({ rig_id, molecule_id }), select), digestView);
     },
   };
 }

@@ -6,11 +6,12 @@ import type { SessionView } from '../../schema/views';
 import { lockAgent } from './agents';
 import { command, record, type Store } from './command';
 import { randomId } from './digest';
-import { decodeCursor, encodeCursor, limit, line, pageOf } from './input';
+import { line } from './input';
+import { having, mapPage, newestFirst } from './pages';
 
 type SessionCommands = Pick<
   Ledger,
-  'openSession' | 'recordSpawn' | 'endSession' | 'currentSession' | 'sessionByToken' | 'listSessions' | 'sessionPage'
+  'openSession' | 'recordSpawn' | 'endSession' | 'currentSession' | 'sessionByToken' | 'sessionPage'
 >;
 type Row = Selectable<Database['sessions']>;
 
@@ -25,7 +26,7 @@ export function sessionCommands(store: Store): SessionCommands {
             hint: 'see: town agent list',
           });
         }
-        const previous = (await selectSessions(unit.trx, sql`agent_id = ${opening.agent}`, 1))[0] ?? null;
+        const previous = await newestSession(unit.trx, sql`agent_id = ${opening.agent}`);
         const incarnation = agent.incarnation + 1;
         const session_id = randomId('ses', 10);
         const revoked = await sql<{ id: string }>`
@@ -95,48 +96,32 @@ export function sessionCommands(store: Store): SessionCommands {
       });
     },
     async currentSession(agent) {
-      const row = (await selectSessions(store.db, sql`agent_id = ${agent} and status <> 'ended'`, 1))[0];
-      return row === undefined ? null : sessionRow(row);
+      const row = await newestSession(store.db, sql`agent_id = ${agent} and status <> 'ended'`);
+      return row === null ? null : sessionRow(row);
     },
     async sessionByToken(token_hash) {
-      const row = (await selectSessions(store.db, sql`token_hash = ${token_hash}`, 1))[0];
-      return row === undefined ? null : sessionRow(row);
+      const row = await newestSession(store.db, sql`token_hash = ${token_hash}`);
+      return row === null ? null : sessionRow(row);
     },
-    async listSessions(filter) {
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.agent_id !== undefined) conditions.push(sql`agent_id = ${filter.agent_id}`);
-      if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
-      return (await selectSessions(store.db, sql.join(conditions, sql` and `), limit(filter.limit, 100))).map(
-        sessionView,
-      );
-    },
-    async sessionPage(filter) {
-      const size = limit(filter.limit, 50);
-      const conditions: RawBuilder<unknown>[] = [sql`true`];
-      if (filter.agent_id !== undefined) conditions.push(sql`agent_id = ${filter.agent_id}`);
-      if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
-      if (filter.cursor !== undefined) {
-        const after = decodeCursor(filter.cursor);
-        conditions.push(sql`(started_at, id) < (${after.at}, ${after.id})`);
-      }
-      const { rows } = await sql<Row>`select * from sessions where ${sql.join(conditions, sql` and `)}
-        order by started_at desc, id desc limit ${size + 1}`.execute(store.db);
-      return pageOf(rows, size, (row) => encodeCursor({ at: row.started_at, id: row.id }), sessionView);
+    async sessionPage({ agent_id, status, ...page }) {
+      const select = (tail: RawBuilder<unknown>) => selectSessions(store.db, tail);
+      return mapPage(await newestFirst(page, 'started_at', having({ agent_id, status }), select), sessionView);
     },
   };
 }
 
-/** Newest first. */
-async function selectSessions(db: Kysely<Database>, condition: RawBuilder<unknown>, size: number): Promise<Row[]> {
-  const { rows } = await sql<Row>`
-    select * from sessions where ${condition} order by started_at desc, incarnation desc limit ${size}`.execute(db);
-  return rows;
+async function newestSession(db: Kysely<Database>, condition: RawBuilder<unknown>): Promise<Row | null> {
+  const tail = sql`where ${condition} order by incarnation desc limit 1`;
+  return (await selectSessions(db, tail))[0] ?? null;
+}
+
+async function selectSessions(db: Kysely<Database>, tail: RawBuilder<unknown>): Promise<Row[]> {
+  return (await sql<Row>`select * from sessions ${tail}`.execute(db)).rows;
 }
 
 async function findSession(db: Kysely<Database>, id: string): Promise<Row> {
-  const row = (await selectSessions(db, sql`id = ${id}`, 1))[0];
-  if (row === undefined)
-    throw new TownError('NOT_FOUND', `there is no session ${id}`, { hint: 'see: town session list' });
+  const row = await newestSession(db, sql`id = ${id}`);
+  if (row === null) throw new TownError('NOT_FOUND', `there is no session ${id}`, { hint: 'see: town session list' });
   return row;
 }
 

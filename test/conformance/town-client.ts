@@ -87,8 +87,7 @@ export function describeTownClient(name: string, open: () => Promise<TownClientS
       const waiting = await make('waiting', { priority: 0, depends_on: [blocker.id] });
       const urgent = await make('urgent', { priority: 1 });
       expect(waiting.open_blockers).toBe(1);
-      expect((await town.readyTasks({})).map(({ id }) => id)).toEqual([urgent.id, blocker.id]);
-      expect(await town.readyTasks({ limit: 1 })).toMatchObject([{ id: urgent.id }]);
+      expect((await town.readyPage({})).items.map(({ id }) => id)).toEqual([urgent.id, blocker.id]);
       const first = await town.readyPage({ limit: 1 });
       expect(first.items).toMatchObject([{ id: urgent.id }]);
       expect(await town.readyPage({ limit: 1, cursor: first.next_cursor ?? '' })).toMatchObject({
@@ -98,7 +97,7 @@ export function describeTownClient(name: string, open: () => Promise<TownClientS
       expect(await town.getTask(waiting.id)).toMatchObject({ dependencies: [{ id: blocker.id, type: 'blocks' }] });
       expect(await town.getTask(blocker.id)).toMatchObject({ dependents: [{ id: waiting.id, title: 'waiting' }] });
       await town.closeTask(PERSON, blocker.id, { outcome: 'done' });
-      expect((await town.readyTasks({})).map(({ id }) => id)).toEqual([waiting.id, urgent.id]);
+      expect((await town.readyPage({})).items.map(({ id }) => id)).toEqual([waiting.id, urgent.id]);
       await expect(make('odd', { depends_on: ['hq-zzzzz'] })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     });
 
@@ -121,7 +120,7 @@ export function describeTownClient(name: string, open: () => Promise<TownClientS
       expect(slung.molecule_id).toMatch(/^mol-/);
       expect(slung.decision_id).not.toBe('');
       expect(await town.getTask(id)).toMatchObject({ assigned_agent_id: AMBER, molecule_id: slung.molecule_id });
-      expect(await town.readyTasks({})).toEqual([]);
+      expect((await town.readyPage({})).items).toEqual([]);
       await expect(town.sling(PERSON, { task_id: id, target: TO_AMBER, ...PLAIN })).rejects.toMatchObject({
         code: 'WRONG_STATE',
       });

@@ -121,7 +121,7 @@ async function expectSettled(): Promise<void> {
   expect(wrong.slice(0, 10)).toEqual([]);
 }
 
-const ready = async () => (await town.ledger.readyTasks({ limit: 1000 })).map((task) => task.id);
+const ready = async () => (await town.ledger.readyPage({ limit: 1000 })).items.map((task) => task.id);
 
 describe('a round', () => {
   it('exports, deletes everything, imports and exports the same bytes', async () => {

@@ -98,7 +98,7 @@ describe('a query finds', () => {
     expect(await found(`id=${idOf('Later')} OR parent=${idOf('Write the docs')}`)).toEqual(['Later', 'Part of docs']);
     const { items } = await town.ledger.listTasks({ query: 'priority>=2', label: 'docs' });
     expect(items.map((task) => task.title)).toEqual(['Write the docs']);
-    expect(await town.ledger.readyTasks({ query: 'label=api' })).toEqual([]);
+    expect((await town.ledger.readyPage({ query: 'label=api' })).items).toEqual([]);
     await expect(town.ledger.listTasks({ query: 'status=' })).rejects.toMatchObject({
       code: 'INVALID_INPUT',
       details: { column: 8 },
@@ -150,7 +150,7 @@ describe('lists by pages', () => {
             other.db,
           );
       }
-      const whole = (await other.ledger.readyTasks({ sort })).map((task) => task.title);
+      const whole = (await other.ledger.readyPage({ sort })).items.map((task) => task.title);
       const paged: string[] = [];
       for (let cursor: string | null = null; ;) {
         const page = await other.ledger.readyPage({ sort, limit: 5, ...(cursor === null ? {} : { cursor }) });

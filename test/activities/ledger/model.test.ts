@@ -131,7 +131,7 @@ async function compare(rig_id: string, model: LedgerModel, about: string): Promi
     { type: 'gate' },
     { label: 'a' },
   ] as const) {
-    const ready = await ledger.readyTasks({ rig_id, limit: 1_000, ...filter });
+    const { items: ready } = await ledger.readyPage({ rig_id, limit: 1_000, ...filter });
     expectSame(
       ready.map((task) => task.id),
       graph.ready({ rig_id, ...filter }, now).map((task) => task.id),
@@ -308,7 +308,7 @@ async function expectConsistent(ledger: Ledger, rig_id: string): Promise<void> {
       `${row.id}: parent`,
     );
   }
-  const ready = await ledger.readyTasks({ rig_id, limit: 1_000 });
+  const { items: ready } = await ledger.readyPage({ rig_id, limit: 1_000 });
   expectSame(
     ready.map((task) => task.id),
     graph.ready({ rig_id }, new Date().toISOString()).map((task) => task.id),

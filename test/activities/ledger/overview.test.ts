@@ -162,7 +162,7 @@ describe('stats', () => {
       by_status: { open: 6, closed: 2, deferred: 1 },
       by_type: { task: 7, bug: 1, gate: 1 },
       by_priority: { 0: 1, 2: 8 },
-      ready: (await town.ledger.readyTasks({})).length,
+      ready: (await town.ledger.readyPage({})).items.length,
       blocked: (await town.ledger.blockedTasks({})).items.length,
       deferred: 1,
       overdue: 1,

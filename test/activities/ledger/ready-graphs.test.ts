@@ -81,7 +81,7 @@ async function compare({ db, ledger }: TestDatabase, seed: number): Promise<void
   const free = naive.ready({}, at).length;
   if (free < SIZE / 20) throw new Error(`only ${free} tasks are ready: the graph of seed ${seed} says little`);
   for (const filter of filtersFor(random, graph, now)) {
-    const ready = (await ledger.readyTasks(filter)).map((task) => task.id);
+    const ready = (await ledger.readyPage(filter)).items.map((task) => task.id);
     const ids = naive
       .ready(filter, at)
       .slice(0, filter.limit)

@@ -133,7 +133,7 @@ test('rigs, agents and sessions are listed by pages', async () => {
     'acme/x/b',
   ]);
   expect(await idsOf((page) => ledger.sessionPage({ ...page, agent_id: AGENT }))).toEqual(
-    (await ledger.listSessions({ agent_id: AGENT })).map((session) => session.id),
+    (await ledger.sessionPage({ agent_id: AGENT })).items.map((session) => session.id),
   );
   expect(await idsOf((page) => ledger.sessionPage({ ...page, status: 'opening' }))).toHaveLength(1);
 });

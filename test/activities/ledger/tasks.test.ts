@@ -148,7 +148,7 @@ describe('dependencies', () => {
     const task = await make('Blocked', { type: 'dep-test', depends_on: [blocker.id] });
     expect(task.open_blockers).toBe(1);
     const ready = async () =>
-      (await town.ledger.readyTasks({ type: 'dep-test', rig_id: 'acme' })).map((item) => item.id);
+      (await town.ledger.readyPage({ type: 'dep-test', rig_id: 'acme' })).items.map((item) => item.id);
     expect(await ready()).toEqual([blocker.id]);
     await town.ledger.closeTask(person, blocker.id, { outcome: 'done' });
     expect(await ready()).toEqual([task.id]);

@@ -76,11 +76,11 @@ test('is in no list and never ready, unless wisps are asked for', async () => {
   const ids = async (filter: object) => (await town.ledger.listTasks(filter)).items.map((task) => task.id);
   expect(await ids({ label: 'only-here' })).toEqual([]);
   expect(await ids({ query: `id=${wisp.id}` })).toEqual([]);
-  expect((await town.ledger.readyTasks({ limit: 1_000 })).some((task) => task.id === wisp.id)).toBe(false);
+  expect((await town.ledger.readyPage({ limit: 1_000 })).items.some((task) => task.id === wisp.id)).toBe(false);
   expect(await ids({ label: 'only-here', wisps: true })).toEqual([wisp.id]);
   const listed = await town.ledger.listTasks({ query: 'title=hidden AND label=only-here', wisps: true });
   expect(listed.items).toMatchObject([{ id: wisp.id, expires_at: wisp.expires_at, wisp_type: null }]);
-  const ready = await town.ledger.readyTasks({ label: 'only-here', wisps: true });
+  const { items: ready } = await town.ledger.readyPage({ label: 'only-here', wisps: true });
   expect(ready.map((task) => task.id)).toEqual([wisp.id]);
   const durable = await town.ledger.createTask(person, { title: 'Durable', rig_id: 'acme', labels: ['only-here'] });
   const both: string[] = [];

@@ -15,7 +15,7 @@ const edge = (task: TaskView, on: TaskView, type: DependencyType, gate?: WaitGat
     ...(gate === undefined ? {} : { metadata: { gate } }),
   });
 const done = (task: TaskView) => town.ledger.closeTask(person, task.id, { outcome: 'done', force: true });
-const isReady = async (task: TaskView) => (await town.ledger.readyTasks({ ids: [task.id] })).length === 1;
+const isReady = async (task: TaskView) => (await town.ledger.readyPage({ ids: [task.id] })).items.length === 1;
 const FUTURE = '2999-01-01T00:00:00.000Z';
 
 describe('dependencies', () => {
@@ -154,7 +154,7 @@ describe('progress', () => {
     });
     const part = await make('part', { parent_id: task.id });
     expect(await isReady(part)).toBe(false);
-    expect(await town.ledger.readyTasks({ type: 'later', include_deferred: true })).toHaveLength(1);
+    expect((await town.ledger.readyPage({ type: 'later', include_deferred: true })).items).toHaveLength(1);
     await town.ledger.deferTask(person, task.id, { until: '2020-01-01T00:00:00Z' });
     expect([await isReady(task), await isReady(part)]).toEqual([true, true]);
     expect((await town.ledger.listTasks({ type: 'later', status: ['open'] })).items).toMatchObject([
@@ -381,7 +381,7 @@ describe('filters and orders', () => {
     await sql`update tasks set created_at = now() - interval '3 days' where id = ${old.id}`.execute(town.db);
     await town.ledger.deferTask(person, young.id, { until: '2020-01-01' });
     const ready = async (sort: NonNullable<ReadyFilter['sort']>) =>
-      (await town.ledger.readyTasks({ type: 'order', sort })).map((task) => task.title);
+      (await town.ledger.readyPage({ type: 'order', sort })).items.map((task) => task.title);
     expect(await ready('priority')).toEqual(['old', 'urgent', 'young']);
     expect(await ready('oldest')).toEqual(['old', 'young', 'urgent']);
     expect(await ready('hybrid')).toEqual(['urgent', 'young', 'old']);
@@ -390,11 +390,11 @@ describe('filters and orders', () => {
   test('records are no work unless asked for; what is given to an agent is its own', async () => {
     const gate = await make('gate', { type: 'gate' });
     expect(await isReady(gate)).toBe(false);
-    expect((await town.ledger.readyTasks({ type: 'gate' })).map((task) => task.id)).toEqual([gate.id]);
+    expect((await town.ledger.readyPage({ type: 'gate' })).items.map((task) => task.id)).toEqual([gate.id]);
     const mine = await make('mine');
     await town.ledger.updateTask(person, mine.id, { assigned_agent_id: AGENT });
     expect(await isReady(mine)).toBe(false);
-    expect(await town.ledger.readyTasks({ ids: [mine.id], assigned_agent_id: AGENT })).toHaveLength(1);
+    expect((await town.ledger.readyPage({ ids: [mine.id], assigned_agent_id: AGENT })).items).toHaveLength(1);
   });
 });
 
@@ -500,7 +500,7 @@ describe('ready', () => {
           const n = ids.indexOf(row.id);
           expect([row.open_blockers, row.parent_blocked]).toEqual([blockers(n), above(n)]);
         }
-        const ready = (await town.ledger.readyTasks({ ids })).map((task) => task.id);
+        const ready = (await town.ledger.readyPage({ ids })).items.map((task) => task.id);
         expect(ready.toSorted()).toEqual(naive.toSorted());
       }),
       { numRuns: 40 },

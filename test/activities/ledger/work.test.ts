@@ -180,7 +180,7 @@ describe('sling', () => {
     );
     const all = claimed.flat();
     expect(new Set(all).size).toBe(all.length);
-    expect((await town.ledger.readyTasks({ rig_id: 'big' })).length).toBe(0);
+    expect((await town.ledger.readyPage({ rig_id: 'big' })).items.length).toBe(0);
     expect(all).toHaveLength(1_000);
     expect((await sling(all[0]!)).task.status).toBe('in_progress');
   }, 60_000);
@@ -260,7 +260,7 @@ describe('sessions and receipts', () => {
       incarnation: first.incarnation + 1,
       previous: { id: first.session_id, status: 'running', pid: 1, pid_start: '2' },
     });
-    expect(await town.ledger.listSessions({ agent_id: AGENT, limit: 2 })).toMatchObject([
+    expect((await town.ledger.sessionPage({ agent_id: AGENT, limit: 2 })).items).toMatchObject([
       { status: 'opening' },
       { status: 'ended', end_reason: 'revoked' },
     ]);
@@ -279,7 +279,10 @@ describe('sessions and receipts', () => {
     await town.ledger.endSession(person, second.session_id, { reason: 'exited', exit_code: 0 });
     await town.ledger.endSession(person, second.session_id, { reason: 'later', exit_code: 1 });
     expect(await town.ledger.currentSession(AGENT)).toBeNull();
-    expect((await town.ledger.listSessions({ limit: 1 }))[0]).toMatchObject({ end_reason: 'exited', exit_code: 0 });
+    expect((await town.ledger.sessionPage({ limit: 1 })).items[0]).toMatchObject({
+      end_reason: 'exited',
+      exit_code: 0,
+    });
   });
 
   test('a step has one receipt, whoever writes how often', async () => {

@@ -11,7 +11,7 @@ const AGENTS = ['acme/polecats/amber', 'acme/polecats/basil'] as const;
 /** The part of a town's client that the fake has. */
 export type TownPart = Pick<
   TownClient,
-  | 'desk' | 'readTarget' | 'createTask' | 'getTask' | 'listTasks' | 'readyTasks' | 'readyPage' | 'closeTask' | 'sling' | 'getConvoy'
+  | 'desk' | 'readTarget' | 'createTask' | 'getTask' | 'listTasks' | 'readyPage' | 'closeTask' | 'sling' | 'getConvoy'
   | 'listConvoys' | 'openConvoy' | 'hook' | 'listAgents' | 'listEvents' | 'verifyAudit'
 >; // prettier-ignore
 export interface FakeTown {
@@ -129,7 +129,6 @@ export function fakeTown(): FakeTown {
         limit,
         cursor,
       ),
-    readyTasks: async ({ limit = 50 }) => ready().slice(0, limit),
     readyPage: async ({ limit = 50, cursor }) => pageOf(ready(), limit, cursor),
     closeTask: async (ask, id, close) =>
       write(ask, { id, close }, () => {
