@@ -1,9 +1,10 @@
-import { sql, type RawBuilder } from 'kysely';
+import { sql } from 'kysely';
 import type { Json } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
 import type { EventView } from '../../schema/views';
 import type { Store } from './command';
 import { limit, pageOf } from './input';
+import { allOf, having } from './pages';
 
 interface EventRow extends Omit<EventView, 'at' | 'payload'> {
   seq: number;
@@ -16,15 +17,12 @@ export function eventReads(store: Store): Pick<Ledger, 'listEvents'> {
     /** Sealed events only, in sealed order: a cursor never misses one. */
     async listEvents(filter) {
       const size = limit(filter.limit, 100);
-      const conditions: RawBuilder<unknown>[] = [sql`a.seq > ${filter.after ?? 0}`];
-      if (filter.type !== undefined) conditions.push(sql`e.type = ${filter.type}`);
-      if (filter.task_id !== undefined) conditions.push(sql`e.task_id = ${filter.task_id}`);
-      if (filter.molecule_id !== undefined) conditions.push(sql`e.molecule_id = ${filter.molecule_id}`);
-      if (filter.convoy_id !== undefined) conditions.push(sql`e.convoy_id = ${filter.convoy_id}`);
+      const { type, task_id, molecule_id, convoy_id } = filter;
+      const conditions = [sql`a.seq > ${filter.after ?? 0}`, ...having({ type, task_id, molecule_id, convoy_id })];
       const { rows } = await sql<EventRow>`
         select e.id, a.seq, e.type, e.actor, e.task_id, e.molecule_id, e.convoy_id, e.agent_id, e.payload, e.at
         from audit a join events e on e.id = a.event_id
-        where ${sql.join(conditions, sql` and `)}
+        where ${allOf(conditions)}
         order by a.seq limit ${size + 1}`.execute(store.db);
       return pageOf(
         rows,

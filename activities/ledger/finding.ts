@@ -6,7 +6,7 @@ import type { Ledger, TaskFilter } from '../../schema/ledger';
 import type { FoundTaskView, SavedFilterView } from '../../schema/views';
 import { command, record, type Store } from './command';
 import * as input from './input';
-import { byName, mapPage } from './pages';
+import { allOf, byName, mapPage } from './pages';
 import { escapeLike } from './task-expressions';
 import { conditionsOf } from './task-filter';
 import { selectTasks, taskView } from './task-rows';
@@ -118,7 +118,7 @@ async function rank(
       case when exists (select 1 from task_comments c where c.task_id = found.id and c.body ilike any(${likes}::text[])) then 'comments' end
     ], null) as found_in
     from (select id, title, description, design, updated_at, ${sql.join(scores, sql` + `)} as score
-      from tasks where ${sql.join([...hits, ...conditions], sql` and `)}) found
+      from tasks where ${allOf([...hits, ...conditions])}) found
     where ${after} order by score desc, updated_at desc, id desc limit ${size}`.execute(store.db);
   return rows;
 }

@@ -6,7 +6,7 @@ import type { GraphBounds, Ledger } from '../../schema/ledger';
 import { DIRECTIONS, treeOf, within, type Direction, type GraphEdge, type GraphNode } from '../../schema/task/graph';
 import type { Store } from './command';
 import * as input from './input';
-import { STATUS } from './task-expressions';
+import { BLOCKED, STATUS } from './task-expressions';
 import { noTask } from './task-rows';
 
 const DEPTH_MAX = 50;
@@ -130,7 +130,7 @@ async function connected(db: Kysely<Database>, rig_id: string | null, bounds: Bo
 async function nodesOf(db: Kysely<Database>, ids: readonly TaskId[]): Promise<GraphNode[]> {
   const { rows } = await sql<GraphNode>`
     select id, title, ${STATUS} as status, type, priority, assigned_agent_id,
-      status <> 'closed' and (open_blockers > 0 or parent_blocked) as blocked
+      ${BLOCKED} as blocked
     from tasks where id = any(${[...ids]}::text[]) order by id`.execute(db);
   return rows;
 }

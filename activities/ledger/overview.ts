@@ -3,11 +3,11 @@ import { TownError } from '../../schema/errors';
 import type { Ledger, StaleFilter } from '../../schema/ledger';
 import { likenesses, SCORE_MIN, type Comparable } from '../../schema/task/duplicates';
 import type { StaleTaskView, TaskStatsView } from '../../schema/task/overview';
-import { RECORD_TYPES } from '../../schema/task/status';
 import type { Store } from './command';
 import * as input from './input';
-import { NOT_BELOW_DORMANT, STILL_READY } from './ready';
-import { DORMANT, STATUS } from './task-expressions';
+import { allOf } from './pages';
+import { IS_READY } from './ready';
+import { BLOCKED, DORMANT, OVERDUE, STATUS } from './task-expressions';
 import { sharedConditions } from './task-filter';
 import { findTask } from './task-rows';
 
@@ -39,7 +39,7 @@ export function overviewReads(store: Store): OverviewReads {
       const { rows } = await sql<Omit<Comparable, 'created_at'> & { status: string; created_at: Date }>`
         (select ${columns} from tasks where id = ${task_id ?? null})
         union all
-        (select ${columns} from tasks where ${sql.join(where, sql` and `)} and id is distinct from ${task_id ?? null}
+        (select ${columns} from tasks where ${allOf(where)} and id is distinct from ${task_id ?? null}
           order by created_at desc, id desc limit ${COMPARED_MAX + 1})`.execute(store.db);
       const compared = rows.slice(0, COMPARED_MAX);
       const byId = new Map(compared.map((row) => [row.id, row]));
@@ -60,7 +60,7 @@ export function overviewReads(store: Store): OverviewReads {
       };
     },
     async taskStats(filter) {
-      const { rows } = await statsQuery(sql.join(sharedConditions(filter), sql` and `)).execute(store.db);
+      const { rows } = await statsQuery(allOf(sharedConditions(filter))).execute(store.db);
       const [row] = rows;
       if (row === undefined) throw new Error('a count without a row');
       return row.counts;
@@ -124,7 +124,7 @@ function staleQuery(filter: StaleFilter, size: number): RawBuilder<StaleRow> {
           when t.updated_at < ${old} and coalesce(m.updated_at < ${old}, true)
             and not ${isSaid(sql`task_notes`)} and not ${isSaid(sql`task_comments`)} then 'untouched'
         end as reason
-      from (select tasks.*, ${STATUS} as seen from tasks where ${sql.join(conditions, sql` and `)}) t
+      from (select tasks.*, ${STATUS} as seen from tasks where ${allOf(conditions)}) t
       left join molecules m on m.id = t.molecule_id
       where t.updated_at < ${old} or t.status = 'in_progress'
     ) found
@@ -140,10 +140,10 @@ function statsQuery(where: RawBuilder<unknown>): RawBuilder<{ counts: TaskStatsV
     with found as materialized (
       select id, status, type, priority, outcome, pinned, created_at, completed_at,
         ${STATUS} as seen,
-        ${STILL_READY} and type not in (${sql.join(RECORD_TYPES.map((type) => sql.lit(type)))}) and ${NOT_BELOW_DORMANT} as is_ready,
-        status <> 'closed' and (open_blockers > 0 or parent_blocked) as is_blocked,
+        ${IS_READY} as is_ready,
+        ${BLOCKED} as is_blocked,
         ${DORMANT} as is_deferred,
-        coalesce(due_at < clock_timestamp() and status <> 'closed', false) as is_overdue,
+        ${OVERDUE} as is_overdue,
         status <> 'closed' and open_children = 0 and closed_children > 0 as is_closable
       from tasks where ${where}
     )

@@ -26,13 +26,18 @@ export const MORE = sql`
   (select i.agent_id from hook_items i where i.agent_id = t.assigned_agent_id and i.molecule_id = t.molecule_id limit 1) as hook_id`;
 
 /** `tail` is the part from `where` on, about the table `tasks`; the order is kept. With wisps, those are among them. */
-export async function selectTasks(
+export function selectTasks(db: Kysely<Database>, tail: RawBuilder<unknown>, wisps = false): Promise<TaskWithMore[]> {
+  return viewableTasks(db, sql`select tasks.* from tasks ${tail}`, wisps);
+}
+
+/** The rows of a query on `tasks` in its order, with what a view needs beside them. */
+export async function viewableTasks(
   db: Kysely<Database>,
-  tail: RawBuilder<unknown>,
-  wisps = false,
+  query: RawBuilder<unknown>,
+  wisps: boolean,
 ): Promise<TaskWithMore[]> {
   const { rows } = await sql<TaskWithMore>`
-    ${wisps ? WITH_WISPS : sql``}select t.*, ${MORE} from (select *, row_number() over () as place from (select tasks.* from tasks ${tail}) found) t
+    ${wisps ? WITH_WISPS : sql``}select t.*, ${MORE} from (select *, row_number() over () as place from (${query}) found) t
     order by t.place`.execute(db);
   return rows;
 }

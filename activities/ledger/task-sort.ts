@@ -1,7 +1,10 @@
-import { sql, type RawBuilder } from 'kysely';
-import type { TaskSort } from '../../schema/ledger';
-import { decodeKeys, encodeKeys, foreignCursor } from './input';
-import type { TaskRow } from './task-rows';
+import { sql, type Kysely, type RawBuilder } from 'kysely';
+import type { Database } from '../../schema/db/tables';
+import type { TaskFilter, TaskSort } from '../../schema/ledger';
+import type { Page } from '../../schema/views';
+import { decodeKeys, encodeKeys, foreignCursor, limit, pageOf } from './input';
+import { allOf } from './pages';
+import { selectTasks, type TaskRow, type TaskWithMore } from './task-rows';
 
 /** Stands for a time that is missing: after all others. */
 const NEVER = '9999-12-31T00:00:00.000Z';
@@ -55,6 +58,19 @@ export interface Paging {
   /** Null on the first page. */
   readonly after: RawBuilder<unknown> | null;
   readonly cursorOf: (row: TaskRow) => string;
+}
+
+/** A page of the tasks for which the conditions hold, newest first when no order is named. @throws INVALID_INPUT */
+export async function taskPage(
+  db: Kysely<Database>,
+  { sort = 'created', reverse = false, ...asked }: Pick<TaskFilter, 'sort' | 'reverse' | 'limit' | 'cursor' | 'wisps'>,
+  conditions: readonly RawBuilder<unknown>[],
+): Promise<Page<TaskWithMore>> {
+  const size = limit(asked.limit, 50);
+  const { order, after, cursorOf } = pagingOf(sort, reverse, asked.cursor);
+  const where = allOf(after === null ? conditions : [...conditions, after]);
+  const rows = await selectTasks(db, sql`where ${where} order by ${order} limit ${size + 1}`, asked.wisps === true);
+  return pageOf(rows, size, cursorOf, (row) => row);
 }
 
 /** @throws INVALID_INPUT for a cursor of another order. */

@@ -11,11 +11,12 @@ import { command, record, type Store, type Unit } from './command';
 import * as input from './input';
 import { changes } from './move';
 import { checkFields, checkTask, insertTask, refuseTakenReference, type TaskColumns } from './new-task';
+import { mapPage } from './pages';
 import { changeStatus } from './progress';
 import { commentsOf, commentView, insertNote, notesOf, writeLabels } from './remarks';
 import { conditionsOf, parseStatus } from './task-filter';
-import { findTask, lockForClosing, lockTask, selectTasks, taskView, viewTask, type TaskRow } from './task-rows';
-import { pagingOf } from './task-sort';
+import { findTask, lockForClosing, lockTask, taskView, viewTask, type TaskRow } from './task-rows';
+import { taskPage } from './task-sort';
 
 type TaskCommands = Pick<Ledger, 'createTask' | 'createTasks' | 'updateTask' | 'getTask' | 'listTasks'>;
 
@@ -52,18 +53,7 @@ export function taskCommands(store: Store): TaskCommands {
       ]);
       return { ...taskView(row), dependencies, dependents, notes, comments: comments.map(commentView) };
     },
-    async listTasks(filter) {
-      const size = input.limit(filter.limit, 50);
-      const { order, after, cursorOf } = pagingOf(filter.sort ?? 'created', filter.reverse === true, filter.cursor);
-      const conditions = conditionsOf(filter);
-      if (after !== null) conditions.push(after);
-      const rows = await selectTasks(
-        store.db,
-        sql`where ${sql.join(conditions, sql` and `)} order by ${order} limit ${size + 1}`,
-        filter.wisps === true,
-      );
-      return input.pageOf(rows, size, cursorOf, taskView);
-    },
+    listTasks: async (filter) => mapPage(await taskPage(store.db, filter, conditionsOf(filter)), taskView),
   };
 }
 

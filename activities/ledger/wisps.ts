@@ -3,7 +3,7 @@ import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import { childIdOf, runId, taskIdOf, type AgentAddress, type MoleculeId, type TaskId } from '../../schema/ids';
 import type { Ledger, Outcome, WispInput } from '../../schema/ledger';
-import { isOutcome, type TaskStatus } from '../../schema/task/status';
+import type { TaskStatus } from '../../schema/task/status';
 import { ttlOf } from '../../schema/task/wisp';
 import type { WispView } from '../../schema/views';
 import { command, type Store, type Unit } from './command';
@@ -12,11 +12,12 @@ import { addEdge, checkEdge } from './edges';
 import * as input from './input';
 import { moveTask } from './move';
 import { checkTask, digestOfNew, insertTask, type NewTask } from './new-task';
-import { checkReason } from './progress';
+import { having, mapPage } from './pages';
+import { checkClose } from './progress';
 import { prefixOf } from './rigs';
 import { conditionsOf } from './task-filter';
 import { lockForClosing, lockTask, selectTasks, taskView, viewTask, type TaskWithMore } from './task-rows';
-import { pagingOf } from './task-sort';
+import { taskPage } from './task-sort';
 
 /*
  * Short-lived tasks: rows of `wisps` and nothing else. Their commands record no event and write no edge; an idempotency key is all that
@@ -51,19 +52,11 @@ export function wispCommands(store: Store): WispCommands {
     },
     getWisp: (id) => viewWisp(store.db, id),
     async listWisps({ wisp_type, molecule_id, ...filter }) {
-      const size = input.limit(filter.limit, 50);
-      const { order, after, cursorOf } = pagingOf(filter.sort ?? 'created', filter.reverse === true, filter.cursor);
-      const conditions = [...conditionsOf(filter), sql`expires_at is not null`];
-      if (wisp_type !== undefined) conditions.push(sql`wisp_type = ${wisp_type}`);
-      if (molecule_id !== undefined) conditions.push(sql`molecule_id = ${molecule_id}`);
-      if (after !== null) conditions.push(after);
-      const tail = sql`where ${sql.join(conditions, sql` and `)} order by ${order} limit ${size + 1}`;
-      return input.pageOf(await selectTasks(store.db, tail, true), size, cursorOf, wispView);
+      const conditions = [...conditionsOf(filter), sql`expires_at is not null`, ...having({ wisp_type, molecule_id })];
+      return mapPage(await taskPage(store.db, { ...filter, wisps: true }, conditions), wispView);
     },
     closeWisp(ask, id, close) {
-      if (!isOutcome(close.outcome))
-        throw new TownError('INVALID_INPUT', `${JSON.stringify(close.outcome)} is not an outcome`);
-      checkReason(close.reason);
+      checkClose(close);
       return command(store, ask, 'closeWisp', { id, close }, async (unit) => {
         const wisp = await lockWisp(unit.trx, id);
         if (wisp.status === 'closed' && wisp.outcome !== close.outcome) {

@@ -15,7 +15,7 @@ import * as input from './input';
 import { leanGroups, leanStep } from './lean';
 import { moveTask } from './move';
 import { checkTask, insertTask } from './new-task';
-import { readyOf, STILL_READY } from './ready';
+import { IS_READY, readyOf } from './ready';
 import { keepRecipe } from './recipes';
 import { findRig } from './rigs';
 import { lockTask, viewTask, type TaskRow } from './task-rows';
@@ -92,15 +92,18 @@ export function workCommands(store: Store): WorkCommands {
   };
 }
 
-/** Reads ready work and locks what nobody else has locked meanwhile, in its order, until there is enough or no more. */
+/**
+ * Reads ready work and locks what nobody else has locked meanwhile, in its order, until there is enough or no more. What was found may
+ * have changed before it was locked, so it is asked once more.
+ */
 async function lockReady(unit: Unit, rig_id: string, count: number): Promise<TaskRow[]> {
   const locked: TaskRow[] = [];
   for (let size = count + CLAIM_SPARE, seen = 0; ; size *= 4) {
-    const found = await sql<{ id: string }>`select tasks.id from tasks ${readyOf({ rig_id }, size)}`.execute(unit.trx);
+    const found = await sql<{ id: string }>`select id from (${readyOf({ rig_id }, size)}) ready`.execute(unit.trx);
     const fresh = found.rows.slice(seen).map((row) => row.id);
     const { rows } = await sql<TaskRow>`
       select tasks.* from tasks join unnest(${fresh}::text[]) with ordinality as found (found_id, place) on found_id = id
-      where ${STILL_READY} and rig_id = ${rig_id} order by place limit ${count - locked.length}
+      where ${IS_READY} and rig_id = ${rig_id} order by place limit ${count - locked.length}
       for no key update of tasks skip locked`.execute(unit.trx);
     locked.push(...rows);
     if (locked.length >= count || found.rows.length < size) return locked;
