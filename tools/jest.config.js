@@ -15,6 +15,8 @@ const common = {
 };
 
 module.exports = {
+  // What `--collectCoverageFrom` names is found from here.
+  rootDir: common.rootDir,
   // As long as the patience of the tests' own waits, so that a wait in vain says what it waited for.
   testTimeout: 60_000,
   projects: [

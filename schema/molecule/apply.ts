@@ -7,6 +7,7 @@ import {
   attemptsBefore,
   isWorkedOn,
   type Lane,
+  lastWord,
   type Molecule,
   type RecordedMoleculeEvent,
   type Step,
@@ -208,14 +209,7 @@ function passedOver(position: number, note: string): StepClosed {
 
 /** The lane in which the last step inside ended: what follows goes on there. */
 function lastLane(molecule: Molecule, position: number): number | null {
-  let lane: number | null = null;
-  let last = -1;
-  for (const inside of standingsOf(molecule).everythingUnder(position)) {
-    const step = stepAt(molecule, inside);
-    if (step.state.status !== 'closed' || step.lane === null || step.state.at < last) continue;
-    [lane, last] = [step.lane, step.state.at];
-  }
-  return lane;
+  return lastWord(molecule, standingsOf(molecule).everythingUnder(position), (_, { lane }) => lane);
 }
 
 /** Moves every waiting or gated step on whose needs are met now. */

@@ -1,30 +1,8 @@
 import type { FanOut } from '../formula/flow';
-import type { AgentAddress } from '../ids';
-import type { Json, JsonObject } from '../json';
-import type { Facts } from '../runs';
+import type { Json } from '../json';
 import { itemPrefixes, spawnProblem, undoPrefix } from './groups';
-import {
-  isWorkedOn,
-  type Molecule,
-  type MoleculeEvent,
-  ownersOf,
-  stepAt,
-  type StepClosed,
-  type StepOutcome,
-} from './molecule';
+import { type End, isWorkedOn, type Molecule, type MoleculeEvent, ownersOf, stepAt, type StepClosed } from './molecule';
 import { dig, keptOutput } from './output';
-
-/** How a step ended: what its agent, a person or the molecule itself says. */
-export interface End {
-  readonly outcome: StepOutcome;
-  /** Whose work it was; null when nobody worked on it to the end. */
-  readonly agent: AgentAddress | null;
-  readonly note: string;
-  readonly commit_id: string | null;
-  readonly by: string;
-  readonly output?: JsonObject;
-  readonly facts?: Facts;
-}
 
 /** What the end of a step means for the molecule, as its formula says: closed, tried again, skipped, with what it brings. */
 export function endStep(molecule: Molecule, position: number, end: End): MoleculeEvent {

@@ -94,17 +94,12 @@ export type StepState =
   | { readonly status: 'hooked'; readonly lane: number; readonly agent: AgentAddress; readonly since: Instant }
   /** A loop in its rounds, or a container with its contents: nobody works on the step itself. */
   | { readonly status: 'running'; readonly since: Instant }
-  | {
-      readonly status: 'closed';
-      readonly outcome: StepOutcome;
-      readonly agent: AgentAddress | null;
-      readonly note: string;
-      readonly commit_id: string | null;
-      readonly at: Instant;
-      /** Of its output, what conditions look at. */
-      readonly output?: JsonObject;
-      readonly facts?: Facts;
-    };
+  | ClosedState;
+/** Of its output it has what conditions look at. */
+export interface ClosedState extends Omit<End, 'by'> {
+  readonly status: 'closed';
+  readonly at: Instant;
+}
 export type StepOutcome = 'done' | 'failed' | 'skipped';
 
 /** Steps that came together while the molecule ran; they lie beside each other in `steps`. `by`: position of the step that brought them. */
@@ -201,16 +196,21 @@ export type MoleculeEvent =
   | { readonly type: 'molecule_refused'; readonly reason: string }
   | { readonly type: 'molecule_finished'; readonly outcome: 'done' | 'failed' };
 
-export interface StepClosed {
-  readonly type: 'step_closed';
-  readonly step: number;
+/** How a step ended: what its agent, a person or the molecule itself says. */
+export interface End {
   readonly outcome: StepOutcome;
+  /** Whose work it was; null when nobody worked on it to the end. */
   readonly agent: AgentAddress | null;
   readonly note: string;
   readonly commit_id: string | null;
   readonly by: string;
   readonly output?: JsonObject;
   readonly facts?: Facts;
+}
+
+export interface StepClosed extends End {
+  readonly type: 'step_closed';
+  readonly step: number;
   /** Of a fan-out: each brings one instance of its group. */
   readonly items?: readonly Json[];
 }
@@ -294,6 +294,23 @@ export function ownersOf(molecule: Molecule, step: Step): Step[] {
     if (at !== null && owns) owners.push(at);
   }
   return owners;
+}
+
+/** Of what `word` finds in these steps, that of the one closed last; null when none of them is closed and has any. */
+export function lastWord<Word>(
+  molecule: Molecule,
+  positions: readonly number[],
+  word: (closed: ClosedState, step: Step) => Word | null | undefined,
+): Word | null {
+  let last: Word | null = null;
+  let at = -1;
+  for (const position of positions) {
+    const step = stepAt(molecule, position);
+    if (step.state.status !== 'closed' || step.state.at < at) continue;
+    const found = word(step.state, step) ?? null;
+    if (found !== null) [last, at] = [found, step.state.at];
+  }
+  return last;
 }
 
 /** The groups that the step's formula has. */

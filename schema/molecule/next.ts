@@ -1,11 +1,11 @@
 import type { RunCondition, StepFlow } from '../formula/flow';
 import type { Instant } from '../ids';
 import { holds } from './condition';
-import { endStep, type End } from './ends';
+import { endStep } from './ends';
 import { gateCommands, type GateCommand } from './gates';
 import { roundPrefix, spawnProblem } from './groups';
 import { askFor, dispatch, dueSteps, type LaneCommand, release, type Wake, wakeBy } from './lanes';
-import { type Instance, liveLanes, type Molecule, type MoleculeEvent, type Step, stepAt } from './molecule';
+import { type Instance, lastWord, liveLanes, type Molecule, type MoleculeEvent, type Step, stepAt } from './molecule';
 import { rangeOf, type Standings, standingsOf } from './standing';
 import { viewOf, viewOfRound } from './view';
 
@@ -190,15 +190,8 @@ function ended(
   outcome: 'done' | 'failed',
   note: string,
 ): MoleculeEvent {
-  let commit_id: string | null = null;
-  let last = -1;
-  for (const at of inside) {
-    const { state } = stepAt(molecule, at);
-    if (state.status !== 'closed' || state.commit_id === null || state.at < last) continue;
-    [commit_id, last] = [state.commit_id, state.at];
-  }
-  const end: End = { outcome, agent: null, note, commit_id, by: 'molecule' };
-  return endStep(molecule, position, end);
+  const commit_id = lastWord(molecule, inside, (closed) => closed.commit_id);
+  return endStep(molecule, position, { outcome, agent: null, note, commit_id, by: 'molecule' });
 }
 
 function failing(molecule: Molecule, standings: Standings, inside: readonly number[]): string {

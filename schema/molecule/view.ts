@@ -1,7 +1,6 @@
-import type { Facts } from '../runs';
 import type { ConditionView, SeenStep } from './condition';
 import { findStep } from './groups';
-import { type Instance, instancesAround, type Molecule, type Step, stepAt } from './molecule';
+import { type Instance, instancesAround, lastWord, type Molecule, type Step, stepAt } from './molecule';
 import { rangeOf, type Standings } from './standing';
 
 /** What the condition of a step sees: names from where the step is, files and variables as they were when its needs were closed. */
@@ -21,7 +20,8 @@ function view(
   around: readonly Instance[],
   before: readonly number[],
 ): ConditionView {
-  const facts = latestFacts(molecule, [...before, ...before.flatMap((at) => standings.everythingUnder(at))]);
+  const worked = [...before, ...before.flatMap((at) => standings.everythingUnder(at))];
+  const facts = lastWord(molecule, worked, (closed) => closed.facts);
   const seen = (position: number): SeenStep => {
     const { state } = stepAt(molecule, position);
     if (state.status !== 'closed') return { status: 'open', output: null };
@@ -40,18 +40,6 @@ function view(
     file: (path) => own(facts?.files, path),
     env: (name) => own(facts?.env, name),
   };
-}
-
-/** Of the steps that were worked on, what the one that was closed last found. */
-function latestFacts(molecule: Molecule, positions: readonly number[]): Facts | null {
-  let latest: Facts | null = null;
-  let at = -1;
-  for (const position of positions) {
-    const { state } = stepAt(molecule, position);
-    if (state.status !== 'closed' || state.facts === undefined || state.at < at) continue;
-    [latest, at] = [state.facts, state.at];
-  }
-  return latest;
 }
 
 function own<T>(values: Readonly<Record<string, T>> | undefined, key: string): T | null {

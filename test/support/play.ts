@@ -2,8 +2,9 @@ import { type Agent, type AgentEvent, applyEvent as applyToHook } from '../../sc
 import { applyEvent as applyToQueue, type DispatchEvent, type Dispatcher } from '../../schema/dispatch/dispatch';
 import type { LeanStep } from '../../schema/ledger';
 import { applyEvent } from '../../schema/molecule/apply';
-import { type End, endStep } from '../../schema/molecule/ends';
+import { endStep } from '../../schema/molecule/ends';
 import {
+  type End,
   type Molecule,
   type MoleculeEvent,
   positionOf,
