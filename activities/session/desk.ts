@@ -396,10 +396,22 @@ export function createDesk(options: DeskOptions): Desk {
         const waits = [projected ? 0 : projectionUntil - now, next !== null || over ? 0 : nextUntil - now];
         const left = Math.max(...waits);
         if (left <= 0) return { projected, next: deliver(caller, next) };
-        if (!(await bell.wait(Math.min(left, POLL_MS)))) stale = true;
+        const wait = () => bell.wait(Math.min(left, POLL_MS));
+        if (!(await (projected ? resting(caller, wait) : wait()))) stale = true;
       }
     } finally {
       off();
+    }
+  }
+
+  /** While the session waits for its next step. Of a stale caller nothing is noted: the agent's session is another. */
+  async function resting<Answer>(caller: DeskCaller, wait: () => Promise<Answer>): Promise<Answer> {
+    const isLive = sessions.live(caller.agent)?.id === caller.session_id;
+    const goesOn = isLive ? sessions.rests(caller.agent) : () => undefined;
+    try {
+      return await wait();
+    } finally {
+      goesOn();
     }
   }
 
@@ -482,7 +494,8 @@ export function createDesk(options: DeskOptions): Desk {
     },
 
     async current(caller, wait_ms) {
-      return deliver(caller, await bell.until(() => briefFor(caller), wait_ms));
+      const found = briefFor(caller) ?? (await resting(caller, () => bell.until(() => briefFor(caller), wait_ms)));
+      return deliver(caller, found);
     },
 
     async closeStep(caller, close): Promise<CloseAnswer> {

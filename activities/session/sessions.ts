@@ -62,6 +62,8 @@ export interface Sessions {
   onAttached(listener: (agent: AgentAddress) => void): () => void;
   /** An external session has called: its lease starts again. */
   touch(agent: AgentAddress): void;
+  /** The agent's session waits for its next step until the answer is called: it has nothing to finish, should another molecule come first. */
+  rests(agent: AgentAddress): () => void;
   /** Ends the agent's session with all its processes, and says so in the ledger. Nothing to do is fine. */
   stop(agent: AgentAddress, reason: string): Promise<void>;
   /** The same for all that it has, and for what earlier hosts left running of these agents and nobody has asked for since. */
@@ -86,7 +88,7 @@ export interface SessionsOptions {
   readonly log: (line: string) => void;
   /** Between SIGTERM and SIGKILL. */
   readonly killGraceMs?: number;
-  /** For a session whose molecule is done, to end by itself. */
+  /** For a session whose molecule is done, to end by itself; one that waits for more work needs none. */
   readonly releaseGraceMs?: number;
   /** An external session that has not called for this long is over. */
   readonly externalLeaseMs?: number;
@@ -104,6 +106,9 @@ interface Entry extends LiveSession {
   lastCallAt: number;
   /** Why this host is ending it; null while it is not. */
   stopping: string | null;
+  /** Calls in which it waits for its next step. */
+  resting: number;
+  onRest: () => void;
 }
 
 export function hashToken(token: string): string {
@@ -133,7 +138,9 @@ export function createSessions(options: SessionsOptions): Sessions {
     return mine;
   }
 
-  function keep(session: Omit<Entry, 'end' | 'listeners' | 'unwatch' | 'lastCallAt' | 'stopping' | 'onEnd'>): Entry {
+  function keep(
+    session: Omit<Entry, 'end' | 'listeners' | 'unwatch' | 'lastCallAt' | 'stopping' | 'resting' | 'onRest' | 'onEnd'>,
+  ): Entry {
     const listeners = new Set<(end: SessionEnd) => void>();
     const entry: Entry = {
       ...session,
@@ -142,6 +149,8 @@ export function createSessions(options: SessionsOptions): Sessions {
       unwatch: () => undefined,
       lastCallAt: Date.now(),
       stopping: null,
+      resting: 0,
+      onRest: () => undefined,
       onEnd(listener) {
         if (entry.end !== null) listener(entry.end);
         else listeners.add(listener);
@@ -184,8 +193,12 @@ export function createSessions(options: SessionsOptions): Sessions {
 
   /** The molecule has left this session: it has nothing more to do and may end by itself. */
   async function release(entry: Entry): Promise<void> {
-    const gone = new Promise<void>((done) => entry.onEnd(() => done()));
-    await Promise.race([gone, sleep(releaseGraceMs, undefined, { ref: false })]);
+    const idle = new Promise<void>((done) => {
+      entry.onEnd(() => done());
+      entry.onRest = done;
+      if (entry.resting > 0) done();
+    });
+    await Promise.race([idle, sleep(releaseGraceMs, undefined, { ref: false })]);
     if (entry.end === null) await end(entry, 'released: the agent goes on with another molecule');
   }
 
@@ -424,6 +437,16 @@ export function createSessions(options: SessionsOptions): Sessions {
     touch(agent) {
       const entry = entries.get(agent);
       if (entry !== undefined) entry.lastCallAt = Date.now();
+    },
+
+    rests(agent) {
+      const entry = entries.get(agent);
+      if (entry === undefined) return () => undefined;
+      entry.resting += 1;
+      entry.onRest();
+      return () => {
+        entry.resting -= 1;
+      };
     },
 
     stop,

@@ -35,7 +35,7 @@ interface Host {
 }
 
 /** A host over the ledger; a second one over the same ledger and folder is its successor. */
-function host(ledger: FakeLedger, folder: string): Host {
+function host(ledger: FakeLedger, folder: string, releaseGraceMs = 30): Host {
   const worktrees = createWorktrees({ root: join(folder, 'trees') });
   const lines: string[] = [];
   const states = createFakeStepStates();
@@ -50,7 +50,7 @@ function host(ledger: FakeLedger, folder: string): Host {
     bin: join(folder, 'bin'),
     log,
     killGraceMs: 500,
-    releaseGraceMs: 30,
+    releaseGraceMs,
     externalLeaseMs: 60_000,
   });
   const desk = createDesk({
@@ -93,11 +93,11 @@ function host(ledger: FakeLedger, folder: string): Host {
   return made;
 }
 
-function town(runtime: Runtime = SLEEPER, checks: readonly string[] = []) {
+function town(runtime: Runtime = SLEEPER, checks: readonly string[] = [], releaseGraceMs?: number) {
   const folder = join(root, `town-${(towns += 1)}`);
   mkdirSync(folder);
   const ledger = createFakeLedger({ rigPath: rig, runtime, checks, molecules: MOLECULES });
-  return { folder, ledger, ...host(ledger, folder) };
+  return { folder, ledger, ...host(ledger, folder, releaseGraceMs) };
 }
 
 const request = (step: string, over: Partial<PerformStep> = {}): PerformStep => ({
@@ -312,6 +312,25 @@ test('gives another molecule a session of its own, in its own tree', async () =>
   await at.desk.closeStep(next, close({ molecule_id: 'mol-2' }));
   await second.result;
 });
+
+test.each([20, 2_000])(
+  'gives a session that asks for its next step, %d ms at a time, no time to end by itself',
+  async (ms) => {
+    const at = town(SLEEPER, [], 60_000);
+    const first = attempt(at.desk, request('one'));
+    const caller = await callerOf(at);
+    at.followClose('one', { step_status: 'closed', molecule_status: 'completed' });
+    await at.desk.closeStep(caller, close());
+    await first.result;
+    const asking = (async () => {
+      while (at.sessions.live(AGENT)?.id === caller.session_id) expect(await at.desk.current(caller, ms)).toBeNull();
+    })();
+    const second = attempt(at.desk, request('one', { molecule_id: 'mol-2', root_task_id: `acme-next${towns}` }));
+    await until(() => at.sessions.live(AGENT)?.molecule_id === 'mol-2');
+    await at.desk.closeStep(await callerOf(at), close({ molecule_id: 'mol-2' }));
+    await Promise.all([second.result, asking]);
+  },
+);
 
 test('waits for an external session and serves it', async () => {
   const at = town({ preset: 'external' });
