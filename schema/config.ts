@@ -23,7 +23,9 @@ const TIMING_WORDS: Readonly<Record<keyof Timings, string>> = {
   backoffMs: 'Wait before the attempt after a lost session; doubled with each further loss.',
   backoffMaxMs: 'The longest such wait.',
   attemptsMax: 'Lost attempts after which a step is stuck and asks for attention (a count, not milliseconds).',
-  askAgainMs: 'How often a run repeats a question that was not answered.',
+  askAgainMs:
+    'How long a run waits before it asks again for an agent or a worker that it did not get; in a queue doubled with each further answer.',
+  askAgainMaxMs: 'The longest such wait.',
   rolloverMs: 'A long-lived run starts a new history at the latest after this long.',
   leaseMs: 'How long a host keeps an agent without renewing its lease.',
   gatePollMs: 'How long after the first look a closed gate is looked at again; doubled with each further look.',
@@ -96,6 +98,7 @@ export const ConfigSchema = z.strictObject({
       backoffMaxMs: timing('backoffMaxMs'),
       attemptsMax: timing('attemptsMax'),
       askAgainMs: timing('askAgainMs'),
+      askAgainMaxMs: timing('askAgainMaxMs'),
       rolloverMs: timing('rolloverMs'),
       leaseMs: timing('leaseMs'),
       gatePollMs: timing('gatePollMs'),

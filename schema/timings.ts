@@ -10,8 +10,9 @@ export interface Timings {
   readonly backoffMaxMs: number;
   /** Counted losses (SESSION_LOST, ENDED_EARLY) after which a step is stuck. */
   readonly attemptsMax: number;
-  /** How often a run asks again for an answer that did not come (grant, slot). */
+  /** How often a run asks again for what it did not get (grant, slot): first, then in a queue doubled up to the maximum. */
   readonly askAgainMs: number;
+  readonly askAgainMaxMs: number;
   /** An entity continues as new at the latest after this long. */
   readonly rolloverMs: number;
   readonly leaseMs: number;
@@ -29,6 +30,7 @@ export const DEFAULT_TIMINGS: Timings = {
   backoffMaxMs: 60_000,
   attemptsMax: 5,
   askAgainMs: 15_000,
+  askAgainMaxMs: 300_000,
   rolloverMs: 24 * 3_600_000,
   leaseMs: 15_000,
   gatePollMs: 60_000,

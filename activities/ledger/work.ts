@@ -160,7 +160,7 @@ function startMolecule(unit: Unit, work: MoleculeWork): void {
   const start: MoleculeInput = {
     version: 1,
     id: work.id,
-    performance: 2,
+    performance: 3,
     epoch: 1,
     root_task_id: work.root_task_id,
     rig_id: work.rig_id,

@@ -31,11 +31,24 @@ export function applyEvent(before: Molecule | null, recorded: RecordedMoleculeEv
         lanes: [...molecule.lanes.filter((lane) => lane.status !== 'refused'), newLane(molecule, event.lane, at)],
       };
     case 'lane_queued':
-      return withLane(molecule, event.lane, (lane) => ({ ...lane, status: 'queued', since: at }));
+      return withLane(molecule, event.lane, ({ number, status, agent, putOff = 0 }) => {
+        const queued: Lane = { number, status: 'queued', agent, since: at };
+        return status === 'queued' ? { ...queued, putOff: putOff + 1 } : queued;
+      });
     case 'lane_slotted':
-      return withLane(molecule, event.lane, (lane) => ({ ...lane, status: 'slotted', agent: event.agent, since: at }));
+      return withLane(molecule, event.lane, ({ number }) => ({
+        number,
+        status: 'slotted',
+        agent: event.agent,
+        since: at,
+      }));
     case 'lane_granted':
-      return withLane(molecule, event.lane, (lane) => ({ ...lane, status: 'granted', agent: event.agent, since: at }));
+      return withLane(molecule, event.lane, ({ number }) => ({
+        number,
+        status: 'granted',
+        agent: event.agent,
+        since: at,
+      }));
     case 'lane_refused':
       return withLane(molecule, event.lane, (lane) => ({ ...lane, status: 'refused', since: at }));
     case 'lane_released':
@@ -135,6 +148,7 @@ function poured(input: MoleculeInput, at: Instant): Molecule {
     decision_id: input.decision_id,
     timings: { ...DEFAULT_TIMINGS, ...input.timings },
     status: 'running',
+    ...(input.performance === 3 ? { patient: true } : {}),
     reason: '',
     steps: recipeSteps(input.steps),
     lanes: [],

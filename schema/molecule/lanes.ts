@@ -54,32 +54,34 @@ export function dueSteps(molecule: Molecule, now: Instant, wake: Wake): number[]
   return due.sort((a, b) => urgency(a) - urgency(b) || a - b);
 }
 
-/** What a lane that does not work yet must ask for; asks again when no answer came for a while. */
+/** What a lane that does not work yet must ask for, and when again. */
 export function askFor(molecule: Molecule, lane: Lane, wanted: boolean, now: Instant, wake: Wake): LaneCommand[] {
-  const again = Math.floor((now - lane.since) / molecule.timings.askAgainMs);
-  const key = (what: string) => `${what}:${lane.number}:${lane.since}:${again}`;
-  switch (lane.status) {
-    case 'asking':
-      if (!wanted) return [];
-      wakeBy(wake, lane.since + (again + 1) * molecule.timings.askAgainMs);
-      if (molecule.target.kind === 'agent')
-        return [{ kind: 'ask_grant', key: key('grant'), lane: lane.number, agent: molecule.target.id }];
-      return [{ kind: 'ask_slot', key: key('slot'), lane: lane.number, wait: isFirstLive(molecule, lane) }];
-    case 'slotted':
-    case 'queued':
-      if (lane.status === 'queued' && again === 0) {
-        wakeBy(wake, lane.since + molecule.timings.askAgainMs);
-        return [];
-      }
-      wakeBy(wake, lane.since + (again + 1) * molecule.timings.askAgainMs);
-      if (lane.agent !== null) return [{ kind: 'ask_grant', key: key('grant'), lane: lane.number, agent: lane.agent }];
-      // Answered as queued means that it is in the dispatcher's queue: asking without waiting would take it out again.
-      return [{ kind: 'ask_slot', key: key('slot'), lane: lane.number, wait: true }];
-    case 'granted':
-    case 'refused':
-    case 'released':
-      return [];
+  const { number, status, agent } = lane;
+  if (status !== 'queued' && status !== 'slotted' && !(status === 'asking' && wanted)) return [];
+  const { turn, nextAt } = turnOf(molecule, lane, now);
+  if (nextAt !== null) wakeBy(wake, nextAt);
+  if (turn === null) return [];
+  if (agent !== null) return [{ kind: 'ask_grant', key: `grant:${number}:${turn}`, lane: number, agent }];
+  // Answered as queued means that it is in the dispatcher's queue: asking without waiting would take it out again.
+  const wait = status === 'queued' || isFirstLive(molecule, lane);
+  return [{ kind: 'ask_slot', key: `slot:${number}:${turn}`, lane: number, wait }];
+}
+
+/** Which ask of the lane is due, null for none, and when to look again. Who is queued is told when its turn comes: asking is for news that got lost. */
+function turnOf(
+  { patient, timings }: Molecule,
+  { status, since, putOff = 0 }: Lane,
+  now: Instant,
+): { readonly turn: string | null; readonly nextAt: Instant | null } {
+  const { askAgainMs, askAgainMaxMs } = timings;
+  if (patient === true) {
+    const pauseMs = Math.min(askAgainMs * 2 ** putOff, Math.max(askAgainMs, askAgainMaxMs));
+    const dueAt = status === 'queued' ? since + pauseMs : since;
+    return dueAt > now ? { turn: null, nextAt: dueAt } : { turn: `${since}`, nextAt: null };
   }
+  const again = Math.floor((now - since) / askAgainMs);
+  const turn = status === 'queued' && again === 0 ? null : `${since}:${again}`;
+  return { turn, nextAt: since + (again + 1) * askAgainMs };
 }
 
 /** Gives due steps to idle lanes, asks for further lanes, and gives back the lanes that have had nothing to do for the grace period. */

@@ -34,6 +34,8 @@ export interface Molecule {
   readonly lanes: readonly Lane[];
   /** Number of the last event applied. */
   readonly seq: number;
+  /** Its lanes ask again in growing pauses, and never while the answer is under way: so from `performance` 3 on. */
+  readonly patient?: true;
   /** Nothing new is dispatched, and it does not end; what is being worked on goes on. */
   readonly paused?: true;
   /** As in the recipe. */
@@ -141,6 +143,8 @@ export interface Lane {
   readonly status: 'asking' | 'queued' | 'slotted' | 'granted' | 'refused' | 'released';
   readonly agent: AgentAddress | null;
   readonly since: Instant;
+  /** How often it was told, while queued, that it is still queued; absent: never. */
+  readonly putOff?: number;
 }
 
 export type MoleculeEvent =

@@ -255,7 +255,10 @@ const kindly = fc.array(
   ),
   { maxLength: 60 },
 );
-const target = fc.constantFrom({ kind: 'agent', id: AMBER } as const, { kind: 'rig', id: 'acme' } as const);
+/** To an agent and to a rig, by runs of the first builds and of this one. */
+const changes: fc.Arbitrary<Partial<MoleculeInput>> = fc
+  .tuple(fc.constantFrom({ kind: 'agent', id: AMBER } as const, { kind: 'rig', id: 'acme' } as const), fc.boolean())
+  .map(([target, isOld]) => (isOld ? { target } : { target, performance: 3 }));
 
 /** As far as the script goes. */
 function played(input: MoleculeInput, script: readonly Move[]): Performance {
@@ -281,8 +284,8 @@ const RUNS = Math.ceil(Number(process.env['TOWN_MODEL_COMMANDS'] ?? 200_000) / 1
 describe('a molecule under any order of answers', () => {
   it('comes to an end, hooks only what is due, one step a lane, each dispatch once', () => {
     fc.assert(
-      fc.property(recipe, target, moves, (steps, to, script) => {
-        const performance = played(inputOf(steps, { target: to }), script);
+      fc.property(recipe, changes, moves, (steps, to, script) => {
+        const performance = played(inputOf(steps, to), script);
         performance.drain();
         expect(performance.finishes).toBe(1);
         performance.pump();
@@ -296,8 +299,8 @@ describe('a molecule under any order of answers', () => {
 
   it('ends as done when every step ends well at last', () => {
     fc.assert(
-      fc.property(recipe, target, kindly, (steps, to, script) => {
-        const performance = played(inputOf(steps, { target: to }), script);
+      fc.property(recipe, changes, kindly, (steps, to, script) => {
+        const performance = played(inputOf(steps, to), script);
         performance.drain();
         expect(performance.molecule.status).toBe('completed');
         expect(performance.molecule.steps.every((one) => one.state.status === 'closed')).toBe(true);
@@ -308,8 +311,8 @@ describe('a molecule under any order of answers', () => {
 
   it('is the same when it is folded again from its stored events', () => {
     fc.assert(
-      fc.property(recipe, target, moves, (steps, to, script) => {
-        const performance = played(inputOf(steps, { target: to }), script);
+      fc.property(recipe, changes, moves, (steps, to, script) => {
+        const performance = played(inputOf(steps, to), script);
         let again: Molecule | null = null;
         for (const row of performance.history) again = applyEvent(again, eventOfRow(JSON.parse(JSON.stringify(row))));
         expect(again).toEqual(performance.molecule);
@@ -327,10 +330,10 @@ describe('a molecule under any order of answers', () => {
       { maxLength: 60 },
     );
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 12 }), target, losing, (length, to, script) => {
+      fc.property(fc.integer({ min: 1, max: 12 }), changes, losing, (length, to, script) => {
         const timings = { ...DEFAULT_TIMINGS, graceMs: 10 ** 9 };
         const names = Array.from({ length }, (_, index) => `s${index}`);
-        const performance = played(inputOf(chain(...names), { target: to, timings }), script);
+        const performance = played(inputOf(chain(...names), { ...to, timings }), script);
         performance.drain();
         expect(new Set(performance.hooks.map((hook) => hook.lane)).size).toBeLessThanOrEqual(1);
       }),

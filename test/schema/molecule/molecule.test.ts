@@ -35,7 +35,7 @@ import {
 const rig = { target: { kind: 'rig', id: 'acme' } } as const;
 const one = inputOf([step('a')]);
 const pair = inputOf(chain('a', 'b'));
-const { askAgainMs, graceMs, backoffMs, backoffMaxMs, attemptsMax } = DEFAULT_TIMINGS;
+const { askAgainMs, askAgainMaxMs, graceMs, backoffMs, backoffMaxMs, attemptsMax } = DEFAULT_TIMINGS;
 
 const statuses = (molecule: Molecule): string[] => molecule.steps.map(({ state }) => state.status);
 const keys = (commands: readonly MoleculeCommand[]): string[] => commands.map(({ key }) => key);
@@ -295,6 +295,53 @@ describe('asking', () => {
       wakeAt: START + 2 * askAgainMs,
     });
     expect(kinds(play(input, slotted(), queued()), START + askAgainMs)).toEqual(['ask_grant']);
+  });
+
+  describe('patiently', () => {
+    const patient = { performance: 3 } as const;
+    const waitOf = (molecule: Molecule, now = START) => {
+      const { commands, wakeAt } = nextCommands(molecule, now);
+      return commands.length === 0 ? wakeAt! - now : null;
+    };
+
+    it.each([
+      ['the agent', patient, `grant:0:${START}`],
+      ['the rig', { ...patient, ...rig }, `slot:0:${START}`],
+    ] as const)('asks %s once, however long the answer takes', (_name, changes, key) => {
+      const molecule = play(inputOf([step('a')], changes));
+      for (const now of [START, START + askAgainMs, START + 10 * askAgainMaxMs])
+        expect(nextCommands(molecule, now)).toMatchObject({ commands: [{ key }], wakeAt: null });
+    });
+
+    it.each([
+      ['for a slot, without leaving the queue', rig, [], { kind: 'ask_slot', wait: true }],
+      ['for the grant', {}, [], { kind: 'ask_grant' }],
+      ['for the grant of its slot’s agent', rig, [slotted()], { kind: 'ask_grant' }],
+    ] as const)('a queued lane asks again %s, in pauses that grow', (_name, target, before, ask) => {
+      const input = inputOf([step('a')], { ...patient, ...target });
+      const pauses: number[] = [];
+      for (let answers = 1; answers <= 7; answers += 1) {
+        const molecule = play(input, ...before, ...Array.from({ length: answers }, () => queued()));
+        const pause = waitOf(molecule)!;
+        pauses.push(pause / askAgainMs);
+        expect(nextCommands(molecule, START + pause)).toMatchObject({ commands: [ask], wakeAt: null });
+      }
+      expect(pauses).toEqual([1, 2, 4, 8, 16, 20, 20]);
+      expect(askAgainMaxMs).toBe(20 * askAgainMs);
+    });
+
+    it('begins anew with short pauses once it has had an answer', () => {
+      const input = inputOf([step('a')], { ...patient, ...rig });
+      const long = [queued(), queued(), queued()];
+      expect(waitOf(play(input, ...long))).toBe(4 * askAgainMs);
+      expect(waitOf(play(input, ...long, slotted(), queued()))).toBe(askAgainMs);
+      expect(waitOf(play(input, ...long, slotted(), granted(), revoked()))).toBe(askAgainMs);
+    });
+
+    it('never waits longer than the first pause when that is longer than the longest', () => {
+      const timings = { ...DEFAULT_TIMINGS, askAgainMs: 100, askAgainMaxMs: 50 };
+      expect(waitOf(play(inputOf([step('a')], { ...patient, timings }), queued(), queued()))).toBe(100);
+    });
   });
 
   it('a later lane of an agent’s molecule asks that agent, never the rig', () => {
