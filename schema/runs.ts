@@ -12,7 +12,8 @@ export interface MoleculeInput {
    * How the run performs what its state machine says; it keeps this for life, also when it continues as new, so that a new build replays
    * it command by command. Absent: as the first builds did. 2: a human gate has its time-out; the run continues as new also when it is
    * older than `rolloverMs`; whoever sent an update is answered before anything else is begun. 3: also, a lane that waits in a queue asks
-   * again in growing pauses, and no question is asked again while its answer is under way.
+   * again in growing pauses, and no question is asked again while its answer is under way; what fails under `onItemFailure: 'continue'` does
+   * not fail the molecule.
    */
   readonly performance?: 2 | 3;
   readonly id: MoleculeId;

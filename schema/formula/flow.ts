@@ -30,7 +30,8 @@ export interface FanOut {
   readonly mode: 'parallel' | 'sequential';
   /** More items than this end the fan-out as failed: nothing is started. */
   readonly itemsMax: number;
-  /** What an item that fails means: the others go on all the same, or those not yet begun are skipped. Absent: as for any step. */
+  /** What an item that fails means: nothing for the others and for the molecule, which counts it as over; or those not yet begun are skipped.
+   *  Absent: as for any step. */
   readonly onItemFailure?: 'continue' | 'stop';
 }
 

@@ -148,7 +148,7 @@ function poured(input: MoleculeInput, at: Instant): Molecule {
     decision_id: input.decision_id,
     timings: { ...DEFAULT_TIMINGS, ...input.timings },
     status: 'running',
-    ...(input.performance === 3 ? { patient: true } : {}),
+    ...(input.performance === undefined ? {} : { performance: input.performance }),
     reason: '',
     steps: recipeSteps(input.steps),
     lanes: [],

@@ -1,6 +1,6 @@
 import type { AgentAddress, Instant } from '../ids';
 import type { Wanted } from '../runs';
-import { attemptsBefore, instanceAt, type Lane, liveLanes, type Molecule, stepAt } from './molecule';
+import { attemptsBefore, instanceAt, type Lane, liveLanes, type Molecule, performs, stepAt } from './molecule';
 import { wantedOf } from './output';
 
 /** Getting lanes, giving them work, and giving them back. */
@@ -69,12 +69,12 @@ export function askFor(molecule: Molecule, lane: Lane, wanted: boolean, now: Ins
 
 /** Which ask of the lane is due, null for none, and when to look again. Who is queued is told when its turn comes: asking is for news that got lost. */
 function turnOf(
-  { patient, timings }: Molecule,
+  molecule: Molecule,
   { status, since, putOff = 0 }: Lane,
   now: Instant,
 ): { readonly turn: string | null; readonly nextAt: Instant | null } {
-  const { askAgainMs, askAgainMaxMs } = timings;
-  if (patient === true) {
+  const { askAgainMs, askAgainMaxMs } = molecule.timings;
+  if (performs(molecule, 3)) {
     const pauseMs = Math.min(askAgainMs * 2 ** putOff, Math.max(askAgainMs, askAgainMaxMs));
     const dueAt = status === 'queued' ? since + pauseMs : since;
     return dueAt > now ? { turn: null, nextAt: dueAt } : { turn: `${since}`, nextAt: null };

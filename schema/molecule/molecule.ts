@@ -34,8 +34,9 @@ export interface Molecule {
   readonly lanes: readonly Lane[];
   /** Number of the last event applied. */
   readonly seq: number;
-  /** Its lanes ask again in growing pauses, and never while the answer is under way: so from `performance` 3 on. */
-  readonly patient?: true;
+  /** As in its input. From 3 on lanes ask again in growing pauses and never while the answer is under way, and an item that may fail does
+   *  not fail the molecule. */
+  readonly performance?: number;
   /** Nothing new is dispatched, and it does not end; what is being worked on goes on. */
   readonly paused?: true;
   /** As in the recipe. */
@@ -242,6 +243,11 @@ export function attentionOf(molecule: Molecule): string | null {
     if (state.trouble !== undefined) return `nobody can tell whether the gate of step ${id} opens: ${state.trouble}`;
   }
   return null;
+}
+
+/** Whether it is performed as runs are since this `performance`. */
+export function performs({ performance = 1 }: Molecule, since: number): boolean {
+  return performance >= since;
 }
 
 /** The step at which work goes on: the first hooked, else the first ready; null when none is. */

@@ -5,6 +5,7 @@ import {
   known,
   type Molecule,
   ownersOf,
+  performs,
   type Step,
   stepAt,
 } from './molecule';
@@ -14,7 +15,7 @@ export type Standing = 'open' | 'met' | 'failed';
 
 export interface Standings {
   of(position: number): Standing;
-  /** Of these and of what they bring by fan-outs and compensations. A loop or a container speaks for what is inside. */
+  /** Of these and of what they bring by fan-outs and compensations, but for items that may fail. A loop or a container speaks for what is inside. */
   all(positions: readonly number[]): Standing;
   /** Whether the rules of entry beside needs and gate are met: `waitsFor`, and instances that run one after the other. */
   entry(step: Step): Standing;
@@ -24,7 +25,7 @@ export interface Standings {
   everythingUnder(position: number): number[];
   /** Nothing of the molecule will ever run again. */
   isSpent(): boolean;
-  /** With nothing left to run: whether all ended well, but for what a loop or a container has answered for. */
+  /** With nothing left to run: whether all ended well, but for what a loop or a container has answered for and items that may fail. */
   outcome(): 'done' | 'failed';
 }
 
@@ -64,13 +65,16 @@ export function standingsOf(molecule: Molecule): Standings {
 
   function all(positions: readonly number[]): Standing {
     let failed = false;
-    const left = [...positions];
-    for (let position = left.pop(); position !== undefined; position = left.pop()) {
-      const standing = of(position);
+    const left = positions.map((position) => ({ position, mayFail: false }));
+    for (let one = left.pop(); one !== undefined; one = left.pop()) {
+      const standing = of(one.position);
       if (standing === 'open') return 'open';
-      failed ||= standing === 'failed';
-      for (const instance of broughtBy(position))
-        if (instance.kind === 'item' || instance.kind === 'undo') left.push(...rangeOf(instance));
+      failed ||= standing === 'failed' && !one.mayFail;
+      for (const instance of broughtBy(one.position)) {
+        if (instance.kind !== 'item' && instance.kind !== 'undo') continue;
+        const mayFail = one.mayFail || isForgiven(molecule, instance);
+        for (const position of rangeOf(instance)) left.push({ position, mayFail });
+      }
     }
     return failed ? 'failed' : 'met';
   }
@@ -89,7 +93,7 @@ export function standingsOf(molecule: Molecule): Standings {
   function ofRest(bond: number): Standing {
     return all(
       steps.flatMap((step, position) =>
-        bondOf(molecule, step) < bond && ownersOf(molecule, step).length === 0 ? position : [],
+        bondOf(molecule, step) < bond && !isAnsweredFor(molecule, step) ? position : [],
       ),
     );
   }
@@ -140,10 +144,23 @@ export function standingsOf(molecule: Molecule): Standings {
       return waiting.every((position) => of(position) !== 'open');
     },
     outcome() {
-      const answered = steps.every((step, position) => ownersOf(molecule, step).length > 0 || of(position) === 'met');
-      return answered ? 'done' : 'failed';
+      const isWell = steps.every((step, position) => of(position) === 'met' || isAnsweredFor(molecule, step));
+      return isWell ? 'done' : 'failed';
     },
   };
+}
+
+/** Its failure is that of nobody else: it is in a loop or a container, which has the last word, or in an item that may fail. */
+function isAnsweredFor(molecule: Molecule, step: Step): boolean {
+  return (
+    ownersOf(molecule, step).length > 0 ||
+    instancesAround(molecule, step).some((instance) => isForgiven(molecule, instance))
+  );
+}
+
+/** An item of a fan-out that goes on whatever fails. */
+function isForgiven(molecule: Molecule, { kind, by }: Instance): boolean {
+  return kind === 'item' && performs(molecule, 3) && stepAt(molecule, by).flow?.fanOut?.onItemFailure === 'continue';
 }
 
 /** Number of the bond that the step came with, or -1. */

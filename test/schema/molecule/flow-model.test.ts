@@ -38,6 +38,8 @@ interface Brought {
   readonly kind: 'round' | 'item' | 'undo';
   readonly by: string;
   readonly ids: readonly string[];
+  /** An item whose failure is nobody else's. */
+  readonly mayFail: boolean;
 }
 
 /** The same rules as the machine's, told as plainly as possible: everything is worked out anew from names after every word. */
@@ -45,9 +47,12 @@ class Naive {
   readonly nodes = new Map<string, Node>();
   readonly brought: Brought[] = [];
   readonly groups: Readonly<Record<string, readonly LeanStep[]>>;
+  /** Begun by an older build: an item that fails fails the molecule, whatever the fan-out says. */
+  readonly isOld: boolean;
 
-  constructor(steps: readonly LeanStep[], groups: Readonly<Record<string, readonly LeanStep[]>>) {
+  constructor(steps: readonly LeanStep[], groups: Readonly<Record<string, readonly LeanStep[]>>, isOld: boolean) {
     this.groups = groups;
+    this.isOld = isOld;
     this.add(steps, '', [], null, null);
     this.settle();
   }
@@ -211,7 +216,12 @@ class Naive {
   private words(ids: readonly string[]): Word {
     const words = ids.flatMap((id) => [
       this.word(id),
-      ...this.brought.filter(({ kind, by }) => kind !== 'round' && by === id).map((one) => this.words(one.ids)),
+      ...this.brought
+        .filter(({ kind, by }) => kind !== 'round' && by === id)
+        .map((one) => {
+          const word = this.words(one.ids);
+          return word === 'bad' && one.mayFail ? 'ok' : word;
+        }),
     ]);
     if (words.includes('open')) return 'open';
     return words.includes('bad') ? 'bad' : 'ok';
@@ -257,8 +267,9 @@ class Naive {
   private bring(kind: Brought['kind'], by: Node, prefix: string, group: string, after: Node['after']): string[] {
     const lean = this.groups[group]!;
     const ids = lean.map(({ id }) => prefix + id);
-    this.brought.push({ kind, by: by.id, ids });
-    this.add(lean, prefix, by.scopes, { id: by.id, answers: kind === 'round' }, after);
+    const mayFail = kind === 'item' && !this.isOld && by.lean.flow?.fanOut?.onItemFailure === 'continue';
+    this.brought.push({ kind, by: by.id, ids, mayFail });
+    this.add(lean, prefix, by.scopes, { id: by.id, answers: kind === 'round' || mayFail }, after);
     return ids;
   }
 
@@ -433,8 +444,10 @@ it('does what a naive reading of the formula says, whatever happens', () => {
       const dice = new Dice(numbers);
       const groups = { h: steps(dice, 'h', 1 + dice.below(2), []), g: steps(dice, 'g', 1 + dice.below(3), ['h']) };
       const recipe = steps(dice, 's', 2 + dice.below(4), ['g', 'h']);
-      const play = new Play(inputOf(recipe, { groups })).record(granted(0, AMBER));
-      const naive = new Naive(recipe, groups);
+      const isOld = dice.below(4) === 0;
+      const play = new Play(inputOf(recipe, isOld ? { groups } : { groups, performance: 3 }));
+      play.record(granted(0, AMBER));
+      const naive = new Naive(recipe, groups, isOld);
       for (let turn = 0; turn < SCRIPT; turn += 1) {
         done += command(dice, play, naive);
         checkShown(play, naive);

@@ -3,7 +3,14 @@ import type { Json } from '../../../schema/json';
 import type { LeanStep } from '../../../schema/ledger';
 import { endStep, reopenProblem } from '../../../schema/molecule/ends';
 import { bondProblem } from '../../../schema/molecule/groups';
-import { attentionOf, type Molecule, type MoleculeEvent, restored, STEPS_MAX } from '../../../schema/molecule/molecule';
+import {
+  attentionOf,
+  type End,
+  type Molecule,
+  type MoleculeEvent,
+  restored,
+  STEPS_MAX,
+} from '../../../schema/molecule/molecule';
 import { eventOf, type MoleculeCommand, nextCommands } from '../../../schema/molecule/next';
 import { eventOfRow, moleculeRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import { standingsOf } from '../../../schema/molecule/standing';
@@ -35,7 +42,7 @@ const retrying = (attemptsMax: number, backoffMs: number, last: 'fail' | 'skip')
   exhausted: last,
 });
 const pour = (steps: readonly LeanStep[], groups: Record<string, readonly LeanStep[]> = {}): Play =>
-  new Play(inputOf(steps, { groups }));
+  new Play(inputOf(steps, { groups, performance: 3 }));
 const noteOf = (play: Play, name: string): string => {
   const { state } = play.step(name);
   return state.status === 'closed' ? state.note : state.status;
@@ -287,7 +294,82 @@ describe('a fan-out', () => {
   it('in sequence goes on after one that fails where the formula says so', () => {
     const play = pour(recipe('all', { mode: 'sequential', onItemFailure: 'continue' }), { body }).ends('f', three);
     expect(play.fails('f.0.one').shown()).toMatchObject({ 'f.1.one': 'ready' });
-    expect(both(both(play, 1), 2).due()).toEqual(finish('failed'));
+    expect(both(both(play, 1), 2).shown()).toMatchObject({ 'f.0.one': 'failed', 'f.0.two': 'waiting', g: 'ready' });
+    expect(play.ends('g').due()).toEqual(finish('done'));
+  });
+
+  describe('whose items may fail', () => {
+    const may = fanning({ onItemFailure: 'continue' });
+    const one = [step('one')];
+    const two: Partial<End> = { output: { list: [0, 1] } };
+    const half = (play: Play, name = 'f') => play.ends(name, two).fails(`${name}.0.one`).ends(`${name}.1.one`);
+
+    it('ends well with items that failed', () => {
+      expect(half(pour([flowed('f', may)], { body: one })).due()).toEqual(finish('done'));
+      const none = pour([flowed('f', may)], { body: one })
+        .ends('f', two)
+        .fails('f.0.one')
+        .fails('f.1.one');
+      expect(none.due()).toEqual(finish('done'));
+      expect(none.shown()).toEqual({ f: 'done', 'f.0.one': 'failed', 'f.1.one': 'failed' });
+    });
+
+    it('waits for all of them to be over, and for any to end well', () => {
+      const waiting = (mode: 'all' | 'any') => [flowed('f', may), flowed('g', { waitsFor: { of: 'f', mode } })];
+      const all = pour(waiting('all'), { body: one }).ends('f', two).fails('f.0.one');
+      expect(all.shown()['g']).toBe('waiting');
+      expect(all.fails('f.1.one').shown()['g']).toBe('ready');
+      const any = pour(waiting('any'), { body: one }).ends('f', two).fails('f.0.one');
+      expect(any.shown()['g']).toBe('waiting');
+      expect(any.fails('f.1.one').due()).toEqual(finish('failed'));
+    });
+
+    it('forgives what an item brings, too, and its compensation', () => {
+      const inner = flowed('in', fanning({ group: 'deep' }));
+      const groups = {
+        body: [inner],
+        deep: [flowed('x', { onFailure: { kind: 'compensate', group: 'undo' } })],
+        undo: one,
+      };
+      const play = pour([flowed('f', may)], groups).ends('f', { output: { list: [0] } });
+      play.ends('f.0.in', { output: { list: [0] } }).fails('f.0.in.0.x');
+      expect(play.due()).not.toEqual(finish('done'));
+      expect(play.fails('f.0.in.0.x.undo.one').due()).toEqual(finish('done'));
+    });
+
+    it('does not forgive the fan-out itself, and no items of others', () => {
+      expect(
+        pour([flowed('f', may)], { body: one })
+          .fails('f')
+          .due(),
+      ).toEqual(finish('failed'));
+      const other = pour([flowed('f', may), flowed('o', fanning())], { body: one });
+      expect(half(half(other), 'o').due()).toEqual(finish('failed'));
+    });
+
+    it('lets its container, its round and what was bonded go on', () => {
+      const contained = [flowed('f', may), flowed('p', { contains: ['f'] }, { needs: ['f'] })];
+      expect(half(pour(contained, { body: one })).shown()['p']).toBe('done');
+      const round = flowed('l', { loop: { group: 'round', until: isDone('f'), max: 1 } });
+      const looped = pour([round], { round: [flowed('f', may)], body: one });
+      expect(half(looped, 'l.iter1.f').shown()['l']).toBe('done');
+      const bonded = pour([flowed('f', may)], { body: one }).record({
+        type: 'molecule_bonded',
+        by: 'ada',
+        ref: 'more',
+        formula: 'more',
+        recipe_digest: 'd2',
+        mode: 'sequential',
+        steps: [step('m')],
+      });
+      expect(bonded.ends('f', two).fails('f.0.one').shown()['more.m']).toBe('waiting');
+      expect(bonded.ends('f.1.one').shown()['more.m']).toBe('ready');
+    });
+
+    it('fails with them where an older build has begun it', () => {
+      const play = new Play(inputOf([flowed('f', may)], { groups: { body: one }, performance: 2 }));
+      expect(half(play).due()).toEqual(finish('failed'));
+    });
   });
 
   it('skips what has not begun when an item fails and it is to stop', () => {
