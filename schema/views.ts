@@ -255,7 +255,7 @@ export interface StepBrief {
   title: string;
   instructions: string;
   acceptance: string | null;
-  checks: string[];
+  checks: CheckView[];
   task_id: string | null;
   task_title: string | null;
   task_description: string | null;
@@ -276,6 +276,11 @@ export interface StepBrief {
   /** Notes on the task, oldest first, at most 20. */
   notes: { author: string; body: string; created_at: string }[];
   resumed: boolean;
+}
+/** A command that must exit 0 on the commit, and how long it may take. */
+export interface CheckView {
+  run: string;
+  timeout_ms: number;
 }
 export interface Page<T> {
   items: T[];

@@ -46,7 +46,6 @@ export interface AgentHostOptions {
   readonly killGraceMs?: number;
   readonly releaseGraceMs?: number;
   readonly externalLeaseMs?: number;
-  readonly checkTimeoutMs?: number;
   /** An attempt at a step of the molecule ends here. */
   readonly onStepOver?: (molecule: MoleculeId) => void;
 }
@@ -108,7 +107,6 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
     timings,
     checkLogs: join(paths.logs, 'checks'),
     log,
-    ...(options.checkTimeoutMs === undefined ? {} : { checkTimeoutMs: options.checkTimeoutMs }),
     ...(options.onStepOver === undefined ? {} : { onStepOver: options.onStepOver }),
   });
   const activities = createHookActivities(desk);

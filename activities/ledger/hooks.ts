@@ -134,7 +134,7 @@ async function brief(store: Store, molecule_id: MoleculeId, step: string): Promi
     title: fill(what.title),
     instructions: fill(what.instructions),
     acceptance: what.acceptance === null ? null : fill(what.acceptance),
-    checks: what.checks.map((check) => fill(check.run, shellWord)),
+    checks: what.checks.map(({ run, timeoutMs }) => ({ run: fill(run, shellWord), timeout_ms: timeoutMs })),
     task_id: row.task_id,
     task_title: row.task_title,
     task_description: row.task_description,

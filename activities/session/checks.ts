@@ -5,24 +5,23 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TownError } from '../../schema/errors';
+import type { CheckView } from '../../schema/views';
 import type { Worktrees } from '../worktree/git-worktree';
 import { tailOf } from './launcher';
 
 export interface CheckRun {
-  readonly checks: readonly string[];
+  readonly checks: readonly CheckView[];
   /** The working tree whose repository holds the commit. */
   readonly worktree: string;
   readonly commit: string;
   readonly logFile: string;
-  /** For each check. */
-  readonly timeoutMs: number;
   readonly env: NodeJS.ProcessEnv;
   /** Before a check that could not be made is tried again, then doubled; a second when absent. */
   readonly pauseMs?: number;
 }
 
 /** Runs a step's acceptance checks, one after the other, on an export of the commit: what is not committed does not count.
- *  @throws CHECKS_FAILED with the check, its exit code and the tail of its output; UNAVAILABLE when a check could not be made (exit code 75); INVALID_INPUT for what is no commit */
+ *  @throws CHECKS_FAILED with the check, its exit code or the limit it exceeded, and the tail of its output; UNAVAILABLE when a check could not be made (exit code 75); INVALID_INPUT for what is no commit */
 export async function runChecks(worktrees: Worktrees, run: CheckRun): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'town-check-'));
   mkdirSync(dirname(run.logFile), { recursive: true, mode: 0o700 });
@@ -34,19 +33,27 @@ export async function runChecks(worktrees: Worktrees, run: CheckRun): Promise<vo
       if (end.code === UNCHECKABLE) {
         throw new TownError(
           'UNAVAILABLE',
-          `check \`${check}\` could not be made on ${run.commit.slice(0, 12)} (exit code 75)`,
+          `check \`${check.run}\` could not be made on ${run.commit.slice(0, 12)} (exit code 75)`,
           {
             hint: 'nothing is wrong with the work; close the step again in a while',
-            details: { check, commit_id: run.commit, output: tailOf(run.logFile, 4_000) },
+            details: { check: check.run, commit_id: run.commit, output: tailOf(run.logFile, 4_000) },
           },
         );
       }
       const how = end.timedOut
-        ? `took longer than ${run.timeoutMs} ms`
+        ? `took longer than its limit of ${check.timeout_ms / 1_000} s`
         : `ended with ${end.signal ?? `exit code ${end.code}`}`;
-      throw new TownError('CHECKS_FAILED', `check \`${check}\` ${how} on ${run.commit.slice(0, 12)}`, {
-        hint: 'correct the work, commit it, then close the step again',
-        details: { check, exit_code: end.code, commit_id: run.commit, output: tailOf(run.logFile, 4_000) },
+      throw new TownError('CHECKS_FAILED', `check \`${check.run}\` ${how} on ${run.commit.slice(0, 12)}`, {
+        hint: end.timedOut
+          ? 'make it faster, or ask for a longer timeout in the formula; then close the step again'
+          : 'correct the work, commit it, then close the step again',
+        details: {
+          check: check.run,
+          timeout_ms: check.timeout_ms,
+          exit_code: end.code,
+          commit_id: run.commit,
+          output: tailOf(run.logFile, 4_000),
+        },
       });
     }
   } finally {
@@ -57,9 +64,11 @@ export async function runChecks(worktrees: Worktrees, run: CheckRun): Promise<vo
 /** The exit code of sysexits for trouble that passes: it says nothing about the work. */
 const UNCHECKABLE = 75;
 const CHECK_TRIES = 3;
+/** Node's timers take no more, and go off at once instead: 24.8 days. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** A check that could not be made is tried again, which costs no attempt at the step. */
-async function runCheckable(check: string, cwd: string, run: CheckRun): ReturnType<typeof runCheck> {
+async function runCheckable(check: CheckView, cwd: string, run: CheckRun): ReturnType<typeof runCheck> {
   for (let attempt = 1; ; attempt += 1) {
     const end = await runCheck(check, cwd, run);
     if (end.code !== UNCHECKABLE || attempt === CHECK_TRIES) return end;
@@ -68,13 +77,13 @@ async function runCheckable(check: string, cwd: string, run: CheckRun): ReturnTy
 }
 
 function runCheck(
-  check: string,
+  check: CheckView,
   cwd: string,
   run: CheckRun,
 ): Promise<{ code: number | null; signal: string | null; timedOut: boolean }> {
   const log = openSync(run.logFile, 'w', 0o600);
   return new Promise((done, fail) => {
-    const child = spawn('sh', ['-c', check], { cwd, env: run.env, detached: true, stdio: ['ignore', log, log] });
+    const child = spawn('sh', ['-c', check.run], { cwd, env: run.env, detached: true, stdio: ['ignore', log, log] });
     closeSync(log);
     let timedOut = false;
     const endGroup = () => {
@@ -84,10 +93,13 @@ function runCheck(
         // nothing is left of it
       }
     };
-    const timer = setTimeout(() => {
-      timedOut = true;
-      endGroup();
-    }, run.timeoutMs);
+    const timer = setTimeout(
+      () => {
+        timedOut = true;
+        endGroup();
+      },
+      Math.min(check.timeout_ms, TIMER_MAX_MS),
+    );
     child.once('error', (error) => {
       clearTimeout(timer);
       fail(error);

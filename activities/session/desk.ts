@@ -51,7 +51,6 @@ export interface DeskOptions {
   /** Folder for `<molecule>.<step>.<attempt>.log` of acceptance checks. */
   readonly checkLogs: string;
   readonly log: (line: string) => void;
-  readonly checkTimeoutMs?: number;
   /** How long a close waits for an attempt that is not here yet (the host was just started again). */
   readonly attemptWaitMs?: number;
   readonly projectionWaitMs?: number;
@@ -329,7 +328,6 @@ export function createDesk(options: DeskOptions): Desk {
         worktree,
         commit: commit_id,
         logFile: join(options.checkLogs, `${encodeURIComponent(`${molecule_id}.${step}.${attempt}`)}.log`),
-        timeoutMs: options.checkTimeoutMs ?? 10 * 60_000,
         env: plainEnv(),
       });
     }

@@ -30,7 +30,11 @@ export function describeStep(brief: StepBrief, textMax = Number.MAX_SAFE_INTEGER
     ...(brief.acceptance === null ? [] : ['', '## Done when', cut(brief.acceptance)]),
     ...(brief.checks.length === 0
       ? []
-      : ['', '## These must pass on your commit', ...brief.checks.map((check) => `- ${check}`)]),
+      : [
+          '',
+          '## These must pass on your commit',
+          ...brief.checks.map(({ run, timeout_ms }) => `- ${run} (within ${timeout_ms / 1_000} s)`),
+        ]),
     ...(brief.needs.length === 0 ? [] : ['', '## What came before', ...brief.needs.map(describeNeed)]),
     ...(brief.notes.length === 0
       ? []

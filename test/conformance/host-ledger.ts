@@ -192,7 +192,7 @@ export function describeHostLedger(name: string, open: () => Promise<HostLedgerS
         step: 'one',
         attempt: 1,
         dispatch: 1,
-        checks: [at.check],
+        checks: [{ run: at.check, timeout_ms: 60_000 }],
         rig_id: at.rig_id,
         worktree: null,
         branch: null,

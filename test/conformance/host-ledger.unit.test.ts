@@ -6,7 +6,7 @@ describeHostLedger('in memory', async () => {
   const ledger = createFakeLedger({
     rigPath: '/repo',
     runtime: { preset: 'external' },
-    checks: [check],
+    checks: [{ run: check, timeout_ms: 60_000 }],
     molecules: { 'mol-1': ['one', 'two'] },
   });
   return {

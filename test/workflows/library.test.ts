@@ -40,7 +40,9 @@ const skipped = ({ molecule }: Played): string[] =>
 /** Texts in which something was left open. */
 const unfilled = ({ briefs }: Played): string[] =>
   briefs.flatMap(({ step, title: name, instructions, acceptance, checks }) =>
-    [name, instructions, acceptance ?? '', ...checks].some((text) => /\{\{|\{item|\{target|\{step\./.test(text))
+    [name, instructions, acceptance ?? '', ...checks.map(({ run }) => run)].some((text) =>
+      /\{\{|\{item|\{target|\{step\./.test(text),
+    )
       ? [step]
       : [],
   );

@@ -115,7 +115,7 @@ test('a brief of a step that came later is filled with its item and with outputs
     title: "Fix it's; rm -rf / (0)",
     instructions: 'of 2: short',
     acceptance: "it's; rm -rf / is whole",
-    checks: [`test -f 'it'\\''s; rm -rf /'`],
+    checks: [{ run: `test -f 'it'\\''s; rm -rf /'`, timeout_ms: 1_000 }],
     needs: [],
     steps_total: 6,
     steps_closed: 1,

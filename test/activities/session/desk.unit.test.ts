@@ -11,6 +11,7 @@ import type { Runtime } from '../../../schema/ledger';
 import type { PerformStep } from '../../../schema/runs';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
 import { close } from '../../support/close-step';
+import type { StepBrief } from '../../../schema/views';
 import { createFakeLedger, type FakeLedger } from '../../support/fakes/ledger';
 import { createFakeStepStates } from '../../support/fakes/step-states';
 import { makeGitRig } from '../../support/git-rig';
@@ -93,7 +94,7 @@ function host(ledger: FakeLedger, folder: string, releaseGraceMs = 30): Host {
   return made;
 }
 
-function town(runtime: Runtime = SLEEPER, checks: readonly string[] = [], releaseGraceMs?: number) {
+function town(runtime: Runtime = SLEEPER, checks: StepBrief['checks'] = [], releaseGraceMs?: number) {
   const folder = join(root, `town-${(towns += 1)}`);
   mkdirSync(folder);
   const ledger = createFakeLedger({ rigPath: rig, runtime, checks, molecules: MOLECULES });
@@ -262,7 +263,7 @@ test('a successor of a dead host re-attaches to the session, whose call then clo
 });
 
 test('runs the checks on the commit, refuses with their output, and takes the corrected work', async () => {
-  const at = town(SLEEPER, ['cat a.txt; grep -q two a.txt']);
+  const at = town(SLEEPER, [{ run: 'cat a.txt; grep -q two a.txt', timeout_ms: 60_000 }]);
   const first = attempt(at.desk, request('one'));
   const caller = await callerOf(at);
   await at.desk.current(caller, 5_000);
@@ -276,6 +277,25 @@ test('runs the checks on the commit, refuses with their output, and takes the co
   await Promise.all([at.desk.closeStep(caller, close()), at.desk.closeStep(caller, close())]);
   expect(await first.result).toMatchObject({ commit_id: git(caller.worktree!, 'rev-parse', 'HEAD') });
   expect(at.ledger.receipts).toHaveLength(1);
+});
+
+test('a check that takes longer than its own limit is ended, and named with that limit', async () => {
+  const slow = 'echo begun; exec sleep 600';
+  const at = town(SLEEPER, [
+    { run: 'true', timeout_ms: 60_000 },
+    { run: slow, timeout_ms: 250 },
+  ]);
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  await at.desk.current(caller, 5_000);
+  await expect(at.desk.closeStep(caller, close())).rejects.toMatchObject({
+    code: 'CHECKS_FAILED',
+    message: expect.stringContaining(`check \`${slow}\` took longer than its limit of 0.25 s`),
+    details: { check: slow, timeout_ms: 250, output: 'begun\n' },
+  });
+  expect(at.ledger.receipts).toEqual([]);
+  first.abort(false);
+  await expect(first.result).rejects.toMatchObject({ type: 'HOST_DETACHED' });
 });
 
 test('leaves the session alone on shutdown, and stops it when somebody else has resolved the step', async () => {
@@ -412,7 +432,7 @@ test('tells the molecule what it wants to know of the end of a step, and nothing
 });
 
 test('a check that cannot be made is tried again, and refuses the close without blaming the work', async () => {
-  const at = town(SLEEPER, ['exit 75']);
+  const at = town(SLEEPER, [{ run: 'exit 75', timeout_ms: 60_000 }]);
   attempt(at.desk, request('one'));
   const caller = await callerOf(at);
   await expect(at.desk.closeStep(caller, close())).rejects.toMatchObject({

@@ -1,6 +1,7 @@
 import { TownError } from '../../../schema/errors';
 import type { MoleculeId } from '../../../schema/ids';
 import type { Ledger, Receipt, Runtime, SessionRow } from '../../../schema/ledger';
+import type { StepBrief } from '../../../schema/views';
 
 /** The part of the ledger that an agent host needs for sessions and closes. It asks without idempotency keys. */
 export type HostLedger = Pick<
@@ -23,7 +24,7 @@ const AT = '2026-01-01T00:00:00.000Z';
 export function createFakeLedger(world: {
   readonly rigPath: string;
   readonly runtime: Runtime;
-  readonly checks?: readonly string[];
+  readonly checks?: StepBrief['checks'];
   readonly molecules: Readonly<Record<MoleculeId, readonly string[]>>;
 }): FakeLedger {
   const sessions: SessionRow[] = [];

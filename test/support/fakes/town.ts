@@ -218,7 +218,7 @@ export const step: StepBrief = {
   title: 'Reject empty names',
   instructions: 'Make the test pass.',
   acceptance: 'The test passes.',
-  checks: ['node --test'],
+  checks: [{ run: 'node --test', timeout_ms: 600_000 }],
   task_id: 'acme-k3f9a',
   task_title: 'Reject empty names',
   task_description: '',
