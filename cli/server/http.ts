@@ -9,6 +9,7 @@ import { streamSSE } from 'hono/streaming';
 import { ERROR_CODES, TownError } from '../../schema/errors';
 import { parseTaskId } from '../../schema/ids';
 import type { Ask, TaskInput } from '../../schema/ledger';
+import { OUTCOMES } from '../../schema/task/status';
 import type { TownClient } from '../client/client';
 import { personOf, refusalOf } from './answer';
 import { given } from './verbs/shared';
@@ -109,7 +110,7 @@ const SlingBody = z
   .openapi('Sling');
 const DoneBody = z
   .strictObject({
-    outcome: z.enum(['done', 'failed', 'skipped', 'cancelled', 'merged', 'deferred', 'escalated']).default('done'),
+    outcome: z.enum(OUTCOMES).default('done'),
     reason: z.string().max(8_000).optional(),
   })
   .openapi('Done');

@@ -3,6 +3,8 @@ import type { EventView, MoleculeView, StepView } from '../../../schema/views';
 import { facts, printable, table } from '../print';
 import { defineVerb, type Verb } from '../verb';
 import { given, more, readVariables } from './shared';
+import { LIMIT } from './task-conditions';
+import { CURSOR } from './task-lists';
 
 /** Molecules: making, watching and steering them, and the gates their steps wait at. */
 
@@ -50,7 +52,7 @@ export const moleculeVerbs: readonly Verb[] = [
   defineVerb({
     words: ['molecule', 'show'],
     summary: 'show a molecule and its steps',
-    args: { molecule: { summary: 'id of the molecule', required: true } },
+    args: { molecule: moleculeArg },
     flags: {},
     examples: ['town molecule show acme-k3f9a-m1'],
     async run(town, { args }) {
@@ -67,8 +69,8 @@ export const moleculeVerbs: readonly Verb[] = [
       status: { kind: 'text', summary: 'with this status' },
       task: { kind: 'text', summary: 'of this task' },
       wisps: { kind: 'switch', summary: 'short-lived ones too' },
-      limit: { kind: 'number', min: 1, max: 1000, summary: 'at most this many' },
-      cursor: { kind: 'text', summary: 'where the page before ended' },
+      limit: LIMIT,
+      cursor: CURSOR,
     },
     examples: ['town molecule list --rig acme'],
     async run(town, { flags }) {
@@ -100,7 +102,7 @@ export const moleculeVerbs: readonly Verb[] = [
   defineVerb({
     words: ['molecule', 'next'],
     summary: 'show the steps that are due or being worked on',
-    args: { molecule: { summary: 'id of the molecule', required: true } },
+    args: { molecule: moleculeArg },
     flags: {},
     examples: ['town molecule next acme-k3f9a-m1'],
     async run(town, { args }) {

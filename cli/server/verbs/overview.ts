@@ -5,15 +5,14 @@ import { facts, table } from '../print';
 import { defineVerb, type Verb } from '../verb';
 import { given, more } from './shared';
 import { CONDITION_FLAGS, LIMIT, readConditions } from './task-conditions';
-
-const cursor = { kind: 'text', summary: 'where the page before ended' } as const;
+import { CURSOR } from './task-lists';
 
 export const overviewVerbs: readonly Verb[] = [
   defineVerb({
     words: ['blocked'],
     summary: 'list tasks that are held back, and by what',
     args: {},
-    flags: { ...CONDITION_FLAGS, limit: LIMIT, cursor },
+    flags: { ...CONDITION_FLAGS, limit: LIMIT, cursor: CURSOR },
     examples: ['town blocked --rig acme', 'town blocked --json --limit 200'],
     async run(town, { flags }) {
       const { items, next_cursor } = await town.blockedTasks({
@@ -36,7 +35,7 @@ export const overviewVerbs: readonly Verb[] = [
       ...CONDITION_FLAGS,
       days: { kind: 'number', min: 0, max: 36_500, summary: 'untouched for so many days; 14 when absent' },
       limit: LIMIT,
-      cursor,
+      cursor: CURSOR,
     },
     examples: ['town stale --rig acme', 'town stale --days 30'],
     async run(town, { flags }) {

@@ -1,6 +1,7 @@
 import { TownError } from '../../../schema/errors';
 import { parseTaskId } from '../../../schema/ids';
 import type { Outcome, TaskFields, TaskFilter, TaskInput, TaskPatch } from '../../../schema/ledger';
+import { OUTCOMES } from '../../../schema/task/status';
 import type { TaskDetail } from '../../../schema/views';
 import { facts, printable } from '../print';
 import { defineVerb, type Verb } from '../verb';
@@ -11,15 +12,6 @@ import { given, more, readMetadata } from './shared';
 import { noneOr, tableOfTasks } from './task-conditions';
 import { CURSOR, LIST_FLAGS, readList } from './task-lists';
 
-const OUTCOMES = [
-  'done',
-  'failed',
-  'skipped',
-  'cancelled',
-  'merged',
-  'deferred',
-  'escalated',
-] as const satisfies readonly Outcome[];
 const priority = { kind: 'number', min: 0, max: 4, summary: '0 (most urgent) to 4' } as const;
 
 /** Fields that `create` and `update` share. */

@@ -5,11 +5,11 @@ import type { ConvoyView, EventView } from '../../../schema/views';
 import { facts, table } from '../print';
 import { defineVerb, type Verb, type VerbAnswer } from '../verb';
 import { given, more, readRuntime, readVariables } from './shared';
+import { LIMIT } from './task-conditions';
 import { CURSOR } from './task-lists';
 
 /** Rigs, agents, convoys, events, and the checks of the town's own books. */
 
-const limit = { kind: 'number', min: 1, max: 1000, summary: 'at most this many' } as const;
 const external = { kind: 'switch', summary: 'somebody else starts the sessions' } as const;
 const env = { kind: 'list', summary: 'environment of the program as NAME=value; may be repeated' } as const;
 const command = { summary: 'after --: the program that is a session', many: true } as const;
@@ -52,7 +52,7 @@ export const townVerbs: readonly Verb[] = [
     words: ['rig', 'list'],
     summary: 'list rigs',
     args: {},
-    flags: { limit, cursor: CURSOR },
+    flags: { limit: LIMIT, cursor: CURSOR },
     examples: ['town rig list'],
     async run(town, { flags }) {
       const { items: rigs, next_cursor } = await town.rigPage(given({ limit: flags.limit, cursor: flags.cursor }));
@@ -103,7 +103,7 @@ export const townVerbs: readonly Verb[] = [
     flags: {
       rig: { kind: 'text', summary: 'of this rig' },
       status: { kind: 'text', summary: 'with this status' },
-      limit,
+      limit: LIMIT,
       cursor: CURSOR,
     },
     examples: ['town agent list --rig acme'],
@@ -188,8 +188,8 @@ export const townVerbs: readonly Verb[] = [
     args: {},
     flags: {
       status: { kind: 'list', summary: 'with this status; may be repeated' },
-      limit,
-      cursor: { kind: 'text', summary: 'where the page before ended' },
+      limit: LIMIT,
+      cursor: CURSOR,
     },
     examples: ['town convoy list --status running'],
     async run(town, { flags }) {
@@ -256,7 +256,7 @@ export const townVerbs: readonly Verb[] = [
       task: { kind: 'text', summary: 'about this task' },
       molecule: { kind: 'text', summary: 'about this molecule' },
       convoy: { kind: 'text', summary: 'about this convoy' },
-      limit,
+      limit: LIMIT,
       follow: { kind: 'switch', summary: 'go on as more happens' },
     },
     examples: ['town event list --convoy hq-cv-k3f9a', 'town event list --follow --json'],

@@ -3,6 +3,7 @@ import { printable, table } from '../print';
 import { defineVerb, type Verb } from '../verb';
 import { given, more } from './shared';
 import { LIMIT } from './task-conditions';
+import { CURSOR } from './task-lists';
 
 export const whyVerbs: readonly Verb[] = [
   defineVerb({
@@ -25,7 +26,7 @@ export const whyVerbs: readonly Verb[] = [
       steps: { kind: 'switch', summary: 'also what happened to the steps of its molecules' },
       'oldest-first': { kind: 'switch', summary: 'the other way round' },
       limit: LIMIT,
-      cursor: { kind: 'text', summary: 'where the page before ended' },
+      cursor: CURSOR,
     },
     examples: ['town history acme-k3f9a', 'town history acme-k3f9a --steps --limit 200'],
     async run(town, { args, flags }) {

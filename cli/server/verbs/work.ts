@@ -1,11 +1,13 @@
 import { TownError } from '../../../schema/errors';
 import { parseTaskId } from '../../../schema/ids';
+import type { SlingTarget } from '../../../schema/ledger';
 import type { HookView } from '../../../schema/views';
 import type { Slung, TownClient } from '../../client/client';
 import { closingCommands, describePrime, describeStep } from '../brief';
 import { facts, table } from '../print';
 import { defineVerb, type Caller, type Verb, type VerbAnswer } from '../verb';
 import { given, meantAgent, more, readMetadata, readVariables } from './shared';
+import { LIMIT } from './task-conditions';
 import { CURSOR } from './task-lists';
 
 /** Getting, doing and closing work. An agent asks the desk of its host; a person asks the ledger. */
@@ -46,15 +48,7 @@ export const workVerbs: readonly Verb[] = [
       'town sling acme-k3f9a acme/polecats/amber --formula review --var issue=42',
     ],
     async run(town, { args, flags, caller }) {
-      const slung = await town.sling(caller.ask, {
-        task_id: parseTaskId(args.task),
-        target: town.readTarget(args.target),
-        formula: flags.formula ?? null,
-        vars: readVariables(flags.var),
-        bare: flags.bare,
-        resume: flags.resume,
-      });
-      return { data: slung, text: () => describeSlung(slung) };
+      return await answerSling(town, caller, args.task, town.readTarget(args.target), flags);
     },
   }),
   ...(['hook', 'hook show'] as const).map((name) =>
@@ -82,15 +76,7 @@ export const workVerbs: readonly Verb[] = [
         throw new TownError('USAGE', `${args.agent} is not the address of an agent`, {
           hint: 'for a rig: town sling <task> <rig>',
         });
-      const slung = await town.sling(caller.ask, {
-        task_id: parseTaskId(args.task),
-        target,
-        formula: flags.formula ?? null,
-        vars: readVariables(flags.var),
-        bare: flags.bare,
-        resume: flags.resume,
-      });
-      return { data: slung, text: () => describeSlung(slung) };
+      return await answerSling(town, caller, args.task, target, flags);
     },
   }),
   defineVerb({
@@ -236,7 +222,7 @@ export const workVerbs: readonly Verb[] = [
     flags: {
       agent: { kind: 'text', summary: 'of this agent' },
       status: { kind: 'text', summary: 'with this status' },
-      limit: { kind: 'number', min: 1, max: 1000, summary: 'at most this many' },
+      limit: LIMIT,
       cursor: CURSOR,
     },
     examples: ['town session list --agent acme/polecats/amber'],
@@ -354,6 +340,24 @@ async function answerHook(
         : describeStep(view.current)
       : `${tty ? `${facts({ agent, status: view.status, incarnation: view.incarnation, step: view.current && `${view.current.step} of ${view.current.molecule_id}` })}\n` : ''}${table(tty, ['molecule', 'state', 'prio', 'since', 'title'], rows, 'the hook is empty')}`;
   return { data: view, text };
+}
+
+async function answerSling(
+  town: TownClient,
+  caller: Caller,
+  task: string,
+  target: SlingTarget,
+  flags: { formula: string | undefined; var: string[]; bare: boolean; resume: boolean },
+): Promise<VerbAnswer> {
+  const slung = await town.sling(caller.ask, {
+    task_id: parseTaskId(task),
+    target,
+    formula: flags.formula ?? null,
+    vars: readVariables(flags.var),
+    bare: flags.bare,
+    resume: flags.resume,
+  });
+  return { data: slung, text: () => describeSlung(slung) };
 }
 
 function describeSlung({ task, molecule_id, target, formula }: Slung): string {
