@@ -20,6 +20,20 @@ export function findSocket(cwd: string, env: NodeJS.ProcessEnv): string | null {
   }
 }
 
+/** What the caller's surroundings say of it. With a token, the request has a key: a session's command is repeated when its answer is lost. */
+export function requestOf(argv: readonly string[], tty: boolean, env: NodeJS.ProcessEnv): KeyedRequest {
+  const token = readToken(env);
+  return {
+    v: 1,
+    id: 1,
+    argv,
+    cwd: process.cwd(),
+    tty,
+    user: env['USER'] ?? env['LOGNAME'] ?? '',
+    ...(token === null ? {} : { token, key: requestKey() }),
+  };
+}
+
 export const WENT_AWAY = 'the town went away before it answered; the command may have been carried out';
 export const WENT_AWAY_HINT = 'with the same --key as before it can be asked again safely; see: town status';
 
@@ -65,8 +79,15 @@ export function askOnce(path: string, request: KeyedRequest): Promise<SocketAnsw
   });
 }
 
+/** A session outlives a restart of its host: it waits this long for the socket. */
+const SESSION_PATIENCE_MS = 30_000;
+
 /** Asks again while nobody listens, for `patienceMs` after each loss. A request without a key is not repeated once it was sent. */
-export async function ask(path: string, request: KeyedRequest, patienceMs: number): Promise<SocketAnswer> {
+export async function ask(
+  path: string,
+  request: KeyedRequest,
+  patienceMs = request.token === undefined ? 0 : SESSION_PATIENCE_MS,
+): Promise<SocketAnswer> {
   for (let until = 0; ;) {
     try {
       return await askOnce(path, request);
@@ -77,6 +98,18 @@ export async function ask(path: string, request: KeyedRequest, patienceMs: numbe
       await new Promise((wake) => setTimeout(wake, 50));
     }
   }
+}
+
+function readToken(env: NodeJS.ProcessEnv): string | null {
+  const token = env['TOWN_TOKEN'];
+  if (token !== undefined && token !== '') return token;
+  const file = env['TOWN_TOKEN_FILE'];
+  return file === undefined || file === '' ? null : readFileSync(file, 'utf8').trim();
+}
+
+/** Differs between any two commands; equal for the repetitions of one. */
+function requestKey(): string {
+  return `${process.pid.toString(36)}-${process.hrtime.bigint().toString(36)}-${Math.random().toString(36).slice(2)}`;
 }
 
 function readSocketFile(root: string): string | null {

@@ -1,6 +1,5 @@
 import { enableCompileCache } from 'node:module';
-import { readFileSync } from 'node:fs';
-import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from './ask';
+import { ask, findSocket, requestOf, SocketLost, WENT_AWAY, WENT_AWAY_HINT } from './ask';
 
 /**
  * The first thing `town` runs. Asks the town's socket when there is one, and prints what it answers; loads the whole command set
@@ -8,29 +7,18 @@ import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedReque
  */
 
 const LOCAL = new Set(['install', 'up', 'down', 'status', 'doctor', 'serve', 'help', 'version', '--version', '-v']);
-/** A session outlives a restart of its host: it waits this long for the socket. */
-const SESSION_PATIENCE_MS = 30_000;
 
 async function main(argv: readonly string[]): Promise<void> {
-  const token = readToken();
   const socket = goesToSocket(argv) ? findSocket(process.cwd(), process.env) : null;
   if (socket !== null) {
-    const request: KeyedRequest = {
-      v: 1,
-      id: 1,
-      argv,
-      cwd: process.cwd(),
-      tty: process.stdout.isTTY === true,
-      user: process.env['USER'] ?? process.env['LOGNAME'] ?? '',
-      ...(token === null ? {} : { token, key: requestKey() }),
-    };
+    const request = requestOf(argv, process.stdout.isTTY === true, process.env);
     try {
-      const answer = await ask(socket, request, token === null ? 0 : SESSION_PATIENCE_MS);
+      const answer = await ask(socket, request);
       if (answer.unknown !== true) return print(answer.stdout, answer.stderr, answer.code);
     } catch (error) {
       if (!(error instanceof SocketLost)) throw error;
       if (error.sent) return printLost(argv, 'UNAVAILABLE', WENT_AWAY, WENT_AWAY_HINT);
-      if (token !== null) {
+      if (request.token !== undefined) {
         const message = `the town does not answer on its socket: ${error.message}`;
         return printLost(argv, 'TOWN_DOWN', message, 'look at the town with: town status');
       }
@@ -49,18 +37,6 @@ function goesToSocket(argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
   const words = end < 0 ? argv : argv.slice(0, end);
   return words[0] !== undefined && !LOCAL.has(words[0]) && !words.includes('--help') && !words.includes('-h');
-}
-
-function readToken(): string | null {
-  const token = process.env['TOWN_TOKEN'];
-  if (token !== undefined && token !== '') return token;
-  const file = process.env['TOWN_TOKEN_FILE'];
-  return file === undefined || file === '' ? null : readFileSync(file, 'utf8').trim();
-}
-
-/** Differs between any two commands; equal for the repetitions of one. */
-function requestKey(): string {
-  return `${process.pid.toString(36)}-${process.hrtime.bigint().toString(36)}-${Math.random().toString(36).slice(2)}`;
 }
 
 /** As the service prints its refusals. */

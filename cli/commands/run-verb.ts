@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { SocketAnswer } from '../../schema/desk';
 import { TownError, type ErrorCode } from '../../schema/errors';
-import { ask, findSocket, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from '../ask';
+import { ask, findSocket, requestOf, SocketLost, WENT_AWAY, WENT_AWAY_HINT } from '../ask';
 import type { EventView } from '../../schema/views';
 import { EXCHANGE_LIMITS } from '../../schema/task/interchange';
 import { decodeText, TEXT_BYTES_MAX } from '../server/given-text';
@@ -25,8 +25,9 @@ export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void
   }
   if ((verb.localWith ?? []).includes('follow') && parsed.flags['follow'] === true)
     return await follow(socket, verb, argv, parsed.json);
-  const stdin = verb.readsStdin?.(parsed) === true ? await readStdin() : undefined;
-  const piped = verb.spoolsStdin !== undefined && parsed.args[verb.spoolsStdin] === '-' ? await keepPiped() : null;
+  const wanted = verb.readsStdin?.(parsed) ?? null;
+  const stdin = wanted === 'text' ? await readStdin() : undefined;
+  const piped = wanted === 'file' ? await keepPiped() : null;
   const words = piped === null ? argv : argv.map((word) => (word === '-' ? piped.file : word));
   const tty = process.stdout.isTTY === true;
   const answer = await askService(socket, [...verb.words, ...words], tty, stdin).finally(() => piped?.discard());
@@ -124,19 +125,9 @@ async function askService(
   tty: boolean,
   stdin?: string,
 ): Promise<SocketAnswer> {
-  const token = process.env['TOWN_TOKEN'];
-  const request: KeyedRequest = {
-    v: 1,
-    id: 1,
-    argv,
-    cwd: process.cwd(),
-    tty,
-    user: process.env['USER'] ?? process.env['LOGNAME'] ?? '',
-    ...(token === undefined || token === '' ? {} : { token }),
-    ...(stdin === undefined ? {} : { stdin }),
-  };
+  const request = requestOf(argv, tty, process.env);
   try {
-    return await ask(socket, request, 0);
+    return await ask(socket, stdin === undefined ? request : { ...request, stdin });
   } catch (error) {
     if (!(error instanceof SocketLost)) throw error;
     if (error.sent) throw new TownError('UNAVAILABLE', WENT_AWAY, { hint: WENT_AWAY_HINT, cause: error });

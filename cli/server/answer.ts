@@ -10,10 +10,7 @@ import { findVerb } from './verbs';
 export async function answerRequest(
   town: TownClient,
   request: KeyedRequest,
-  {
-    local = false,
-    onBug = () => undefined,
-  }: { readonly local?: boolean; readonly onBug?: (error: unknown) => void } = {},
+  { onBug = () => undefined }: { readonly onBug?: (error: unknown) => void } = {},
 ): Promise<SocketAnswer> {
   const { id } = request;
   const found = findVerb(request.argv);
@@ -23,12 +20,12 @@ export async function answerRequest(
   const json = (end < 0 ? rest : rest.slice(0, end)).includes('--json');
   try {
     const parsed = parseVerb(verb, rest);
-    if (!local && (verb.localWith ?? []).some((flag) => parsed.flags[flag] === true)) {
+    if ((verb.localWith ?? []).some((flag) => parsed.flags[flag] === true)) {
       return { id, code: 2, stdout: '', stderr: '', unknown: true };
     }
     // Only the full command set reads what is piped into it, and asks again with that.
-    const spools = !local && verb.spoolsStdin !== undefined && parsed.args[verb.spoolsStdin] === '-';
-    if (spools || (verb.readsStdin?.(parsed) === true && request.stdin === undefined)) {
+    const wanted = verb.readsStdin?.(parsed) ?? null;
+    if (wanted === 'file' || (wanted === 'text' && request.stdin === undefined)) {
       return { id, code: 2, stdout: '', stderr: '', unknown: true };
     }
     const caller = await identify(town, request, parsed.key ?? request.key);

@@ -20,10 +20,11 @@ export interface Verb {
   readonly examples: readonly string[];
   /** Absent: the verb can be asked over the socket. Otherwise it can not with these flags, and the command set does it. */
   readonly localWith?: readonly string[];
-  /** Whether it needs what is piped into the command, which then goes with the request: 512 kB at most. */
-  readsStdin?(input: Pick<VerbInput, 'args' | 'flags'>): boolean;
-  /** The argument that may be `-` for input too large for that: the command set puts what is piped in into a file, and names it. */
-  readonly spoolsStdin?: string;
+  /**
+   * How it needs what is piped into the command: as `text` it goes with the request, 512 kB at most; for a larger `file` the command set
+   * puts it into one, and names that in the place of `-`. Null: not at all.
+   */
+  readsStdin?(input: Pick<VerbInput, 'args' | 'flags'>): 'text' | 'file' | null;
   run(town: TownClient, input: VerbInput): Promise<VerbAnswer>;
 }
 

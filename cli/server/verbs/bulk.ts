@@ -24,7 +24,7 @@ export const bulkVerbs: readonly Verb[] = [
     args: { file: { summary: 'file with a change a line; - or nothing: what is piped in' } },
     flags: { rig: { kind: 'text', summary: 'rig of the tasks that are made' } },
     examples: ['town batch changes.txt', 'town batch - --rig acme'],
-    readsStdin: ({ args }) => args['file'] === undefined || args['file'] === '-',
+    readsStdin: ({ args }) => (args['file'] === undefined || args['file'] === '-' ? 'text' : null),
     async run(town, { args, flags, caller }) {
       const operations = parseBatch(readGivenText(args.file ?? '-', caller), given({ rig_id: flags.rig }));
       const { results } = await town.changeTasks(caller.ask, operations);

@@ -49,7 +49,7 @@ export const exchangeVerbs: readonly Verb[] = [
     words: ['import'],
     summary: 'take tasks in: a file of lines, a folder with a copy, a Beads folder, or issues of GitHub',
     args: { source: { summary: 'file or folder; - reads what is piped in' } },
-    spoolsStdin: 'source',
+    readsStdin: ({ args }) => (args['source'] === '-' ? 'file' : null),
     flags: {
       beads: { kind: 'text', summary: 'folder of Beads, or the one that has its .beads' },
       github: { kind: 'text', summary: 'repository as <owner>/<name>' },

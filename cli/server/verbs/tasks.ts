@@ -79,7 +79,7 @@ export const taskVerbs: readonly Verb[] = [
       'town task create --from plan.md --rig acme',
       'town task create "amber does not answer" --wisp --wisp-type escalation',
     ],
-    readsStdin: ({ flags }) => flags['from'] === '-',
+    readsStdin: ({ flags }) => (flags['from'] === '-' ? 'text' : null),
     async run(town, { args, flags, caller }) {
       if (flags.from !== undefined) return createFromFile(town, caller, flags.from, { ...flags, title: args.title });
       const task: TaskInput = {
