@@ -86,6 +86,7 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
   const sessions = createSessions({
     ledger,
     worktrees,
+    states: options.states,
     hostId,
     root: paths.root,
     logs: join(paths.logs, 'sessions'),

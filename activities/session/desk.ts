@@ -145,25 +145,32 @@ export function createDesk(options: DeskOptions): Desk {
       if (written !== null) return received(work, written);
       // A session that was there before and ended well without having seen the step had simply run out of work.
       if (end.kind === 'replaced' || (end.kind === 'exited' && end.code === 0 && !fresh && !work.delivered)) continue;
+      if (end.kind === 'exited' || end.kind === 'lapsed') {
+        const released = await persist(work, () => states.isReleased(request.agent));
+        if (released === GONE) return;
+        if (released) continue; // it was allowed to stop: the work waits on its hook
+      }
       return settle(work, lossOf(session, end));
     }
   }
 
-  /** The session for the attempt; waits for one to be attached where the agent's sessions are external. */
+  /** The session for the attempt; where the town may start none, it waits for one to be attached, or for the hook to be resumed. */
   async function sessionFor(work: Work): Promise<{ session: LiveSession; fresh: boolean } | typeof GONE> {
     for (;;) {
       const { agent } = work.request;
-      const attached = new Promise<void>((done) => {
-        const off = sessions.onAttached((who) => {
-          if (who !== agent) return;
-          off();
-          done();
-        });
-        void work.outcome.promise.then(off, off).then(() => done());
-      });
-      const found = await persist(work, () => sessions.ensure(work.request));
-      if (found !== null) return found;
-      await attached;
+      const changed = Promise.withResolvers<void>();
+      const offs = [
+        sessions.onAttached((who) => who === agent && changed.resolve()),
+        states.onChange((ids) => (ids.length === 0 || ids.includes(agent)) && changed.resolve()),
+      ];
+      void work.outcome.promise.catch(() => undefined).then(() => changed.resolve());
+      try {
+        const found = await persist(work, () => sessions.ensure(work.request));
+        if (found !== null) return found;
+        await changed.promise;
+      } finally {
+        for (const off of offs) off();
+      }
       if (work.over) return GONE;
     }
   }

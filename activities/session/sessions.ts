@@ -13,6 +13,7 @@ import { bootId, isAlive, type ProcessRef } from '../provision/process';
 import { branchOf, type Worktrees } from '../worktree/git-worktree';
 import { LOCK_NOT_WON, checkStartable, launch, tailOf, type LaunchExit } from './launcher';
 import { endSessionProcesses, watchProcess } from './processes';
+import type { StepStates } from './step-states';
 
 export interface SessionNeed {
   readonly agent: AgentAddress;
@@ -49,7 +50,7 @@ export interface LiveSession {
 export interface Sessions {
   live(agent: AgentAddress): LiveSession | null;
   byToken(token_hash: string): LiveSession | null;
-  /** The session for this work. Null: the agent's sessions are external and none is attached; see `onAttached`.
+  /** The session for this work. Null: none lives, and the agent's sessions are external (see `onAttached`) or it may stop.
    *  @throws SESSION_UNSTARTABLE, GIT_FAILED, and what the ledger throws */
   ensure(need: SessionNeed): Promise<{ readonly session: LiveSession; readonly fresh: boolean } | null>;
   /** Opens an external session. The token is answered once and only its hash is stored.
@@ -77,6 +78,7 @@ export interface SessionsOptions {
     'currentSession' | 'openSession' | 'recordSpawn' | 'endSession' | 'getAgent' | 'getRig'
   >;
   readonly worktrees: Worktrees;
+  readonly states: Pick<StepStates, 'isReleased'>;
   readonly hostId: string;
   readonly root: string;
   /** Folder for `<session>.log`. */
@@ -352,7 +354,7 @@ export function createSessions(options: SessionsOptions): Sessions {
       });
     }
     const { runtime } = await ledger.getAgent(need.agent);
-    if (runtime.preset === 'external') return null;
+    if (runtime.preset === 'external' || (await options.states.isReleased(need.agent))) return null;
     const session = await start(need, runtime);
     return { session, fresh: true };
   }

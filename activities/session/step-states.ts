@@ -14,13 +14,15 @@ export interface StepState {
 export interface StepStates {
   /** Null when the projection does not know the step (yet). */
   read(molecule_id: MoleculeId, step: string): Promise<StepState | null>;
-  /** Calls back with the ids of molecules whose rows changed; with none of them when anything may have. Answers how to stop. */
-  onChange(listener: (molecule_ids: readonly MoleculeId[]) => void): () => void;
+  /** The agent may stop with work on its hook (`town hook release`): no session is started for it until its hook is resumed. */
+  isReleased(agent: AgentAddress): Promise<boolean>;
+  /** Calls back with the ids of molecules and agents whose rows changed; with none when anything may have. Answers how to stop. */
+  onChange(listener: (ids: readonly string[]) => void): () => void;
 }
 
 export function createStepStates(
   db: Kysely<Database>,
-  onChange: (listener: (molecule_ids: readonly MoleculeId[]) => void) => () => void,
+  onChange: (listener: (ids: readonly string[]) => void) => () => void,
 ): StepStates {
   return {
     async read(molecule_id, step) {
@@ -40,6 +42,10 @@ export function createStepStates(
       if (row === undefined) return null;
       const { round, ...state } = row;
       return round === 1 ? state : { ...state, round };
+    },
+    async isReleased(agent) {
+      const hook = await db.selectFrom('hooks').select('status').where('agent_id', '=', agent).executeTakeFirst();
+      return hook?.status === 'paused';
     },
     onChange,
   };

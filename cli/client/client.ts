@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PolicyPort } from '../../activities/policy/policy';
 import type { Features } from '../../schema/config';
 import type { DeskCaller, HookDesk } from '../../schema/desk';
@@ -54,8 +55,14 @@ export interface TownClient extends Straight {
 
   /** Back to the queue, the molecule is kept. */
   requeue(ask: Ask, agent: AgentAddress, wish: { molecule_id: MoleculeId; reason: string }): Promise<{ n: number }>;
-  /** The agent may stop with work on its hook. */
+  /** The agent may stop with work on its hook: no session is started for it, and nothing more is granted to it, until it is resumed.
+   *  Answers once that holds. @throws TIMED_OUT when it is recorded, but the run of the hook does not answer */
   release(ask: Ask, agent: AgentAddress, reason: string): Promise<{ n: number }>;
+  /** Opens a session of the agent for somebody who started it, and resumes its hook. The token is answered once.
+   *  @throws UNAVAILABLE where its hook is not served, CONFLICT while a session that the town started lives, PATH_OUTSIDE_RIG */
+  attach(ask: Ask, agent: AgentAddress, worktree: string | null): ReturnType<HookDesk['attach']>;
+  /** Takes the permission to stop back. */
+  resumeHook(ask: Ask, agent: AgentAddress, reason: string): Promise<{ n: number }>;
   /** An operator ends a step. */
   resolveStep(
     ask: Ask,
@@ -78,6 +85,9 @@ export interface TownClient extends Straight {
   /** Builds the projection anew from stored events and compares. @throws UNAVAILABLE outside the service */
   rebuildProjection(): Promise<JsonObject>;
 }
+
+/** A message for the run of a hook takes 20 ms when all is well. */
+const RELEASE_WAIT_MS = 10_000;
 
 const STRAIGHT = [
   'addRig',
@@ -325,6 +335,14 @@ export function createTownClient(parts: TownParts): TownClient {
     return { n: await ledger.tellRun(ask, runId.molecule(molecule_id), message) };
   }
 
+  async function tellHook(ask: Ask, agent: AgentAddress, name: 'pause' | 'resume', reason: string) {
+    const { status } = await ledger.getAgent(agent);
+    if (status === 'retired') {
+      throw new TownError('WRONG_STATE', `${agent} is retired`, { hint: 'see: town agent list' });
+    }
+    return { n: await ledger.tellRun(ask, runId.agent(agent), { kind: 'update', name, args: { reason } }) };
+  }
+
   /** Any person, where the formula names nobody; an agent only when it, or its role, is named. @throws FORBIDDEN */
   async function expectApprover(ask: Ask, { step, molecule_id, approvers }: GateView): Promise<void> {
     const names = approvers ?? [];
@@ -413,10 +431,24 @@ export function createTownClient(parts: TownParts): TownClient {
       };
     },
     async release(ask, agent, reason) {
-      await ledger.getAgent(agent);
-      // No molecule is named, so the run takes nothing off the hook: what counts is the row of the message itself.
-      const args = { molecule_id: '', lane: 0, reason, actor: ask.actor };
-      return { n: await ledger.tellRun(ask, runId.agent(agent), { kind: 'update', name: 'release', args }) };
+      const told = await tellHook(ask, agent, 'pause', reason);
+      // Who is told that it may stop, stops: a host must know before.
+      for (const until = Date.now() + RELEASE_WAIT_MS; Date.now() < until; await sleep(50)) {
+        if ((await ledger.hook(agent)).status === 'paused') return told;
+      }
+      throw new TownError('TIMED_OUT', `the permission for ${agent} is recorded, and not in force yet`, {
+        hint: `look whether its hook is paused before it stops: town hook ${agent} --json`,
+      });
+    },
+    resumeHook: (ask, agent, reason) => tellHook(ask, agent, 'resume', reason),
+    async attach(ask, agent, worktree) {
+      if (desk === null) {
+        throw new TownError('UNAVAILABLE', 'no agent host runs here', { hint: 'start the town with: town up' });
+      }
+      const opened = await desk.attach(parseAgentAddress(agent), worktree, ask.actor);
+      if ((await ledger.hook(agent)).status === 'paused')
+        await tellHook(ask, agent, 'resume', 'a session was attached');
+      return opened;
     },
     async resolveStep(ask, molecule_id, wish) {
       const found = stepOf(await ledger.getMolecule(molecule_id), wish.step);

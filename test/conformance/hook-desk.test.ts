@@ -22,6 +22,7 @@ describeHookDesk('on Postgres and git', async () => {
   const sessions = createSessions({
     ledger,
     worktrees,
+    states: projection.states,
     hostId: 'host-1',
     root,
     logs: join(root, 'logs'),

@@ -1,5 +1,5 @@
 import { testDatabase } from '../support/database';
-import { projectStep, stepStatesOf } from '../support/projected';
+import { projectHook, projectStep, stepStatesOf } from '../support/projected';
 import { describeStepStates } from './step-states';
 
 describeStepStates('the projection in Postgres', async () => {
@@ -8,6 +8,7 @@ describeStepStates('the projection in Postgres', async () => {
   return {
     states: projection.states,
     show: (molecule_id, step, state) => projectStep(database.db, molecule_id, step, state),
+    release: (agent, released) => projectHook(database.db, agent, released ? 'paused' : 'active'),
     async close() {
       await projection.close();
       await database.drop();

@@ -1,10 +1,12 @@
 import type { StepState, StepStates } from '../../activities/session/step-states';
-import type { MoleculeId } from '../../schema/ids';
+import type { AgentAddress, MoleculeId } from '../../schema/ids';
 
 export interface StepStatesScene {
   readonly states: StepStates;
   /** Publishes what the projection says of a step from now on. */
   show(molecule_id: MoleculeId, step: string, state: StepState): Promise<void>;
+  /** Publishes that the hook of the agent is paused, or is not any more. */
+  release(agent: AgentAddress, released: boolean): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -52,6 +54,18 @@ export function describeStepStates(name: string, open: () => Promise<StepStatesS
       await at.show('mol-1', 'work', CLOSED);
       expect(await Promise.all(changes)).toEqual([['mol-1'], ['mol-1']]);
       expect(await at.states.read('mol-1', 'work')).toEqual(CLOSED);
+    });
+
+    test('an agent is released while its hook is paused, and listeners are told of it by its address', async () => {
+      const agent = 'acme/polecats/amber';
+      expect(await at.states.isReleased(agent)).toBe(false);
+      for (const released of [true, false]) {
+        const change = changeOf(agent);
+        await at.release(agent, released);
+        expect(await change).toEqual([agent]);
+        expect(await at.states.isReleased(agent)).toBe(released);
+      }
+      expect(await at.states.isReleased('acme/polecats/basalt')).toBe(false);
     });
 
     test('whoever has stopped listening is told nothing more', async () => {

@@ -6,6 +6,7 @@ describeStepStates('in memory', async () => {
   return {
     states,
     show: async (molecule_id, step, state) => states.show(molecule_id, step, state),
+    release: async (agent, released) => states.release(agent, released),
     close: async () => undefined,
   };
 });

@@ -3,7 +3,7 @@ import { listen } from '../../activities/ledger/connect';
 import { project } from '../../activities/projection/project';
 import { createStepStates, type StepState, type StepStates } from '../../activities/session/step-states';
 import type { Database } from '../../schema/db/tables';
-import type { MoleculeId } from '../../schema/ids';
+import { runId, type AgentAddress, type MoleculeId } from '../../schema/ids';
 import type { TestDatabase } from './database';
 
 let seq = 0;
@@ -28,9 +28,16 @@ export async function projectStep(
   await project(db, { run, epoch: 1, events: [], rows: { kind: 'molecule', seq, molecule, steps: [row] } });
 }
 
+/** Publishes the row of an agent's hook, which is empty, as its run would; a later call wins. */
+export async function projectHook(db: Kysely<Database>, agent_id: AgentAddress, status: string): Promise<void> {
+  seq += 1;
+  const hook = { agent_id, status, granted_molecule_id: null, items: [] };
+  await project(db, { run: runId.agent(agent_id), epoch: 1, events: [], rows: { kind: 'agent', seq, hook } });
+}
+
 /** What a host sees of the projection, put together as the service does it. */
 export async function stepStatesOf({ url, db }: TestDatabase): Promise<{ states: StepStates; close(): Promise<void> }> {
-  const listeners = new Set<(molecule_ids: readonly MoleculeId[]) => void>();
+  const listeners = new Set<(ids: readonly string[]) => void>();
   const listening = await listen(url, ['town_projection'], (_channel, payload) => {
     for (const listener of listeners) listener(payload === '' ? [] : [payload]);
   });

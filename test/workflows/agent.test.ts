@@ -51,6 +51,21 @@ it('hands its hook, and which messages it has applied, to the next run', async (
   await hook.terminate('the test is over');
 });
 
+it('is allowed to stop with work on its hook, and then gets nothing granted until it is resumed', async () => {
+  const { town, ledger, rig } = it_;
+  const person = { actor: 'person:test' };
+  const agent = `${rig.id}/crew/cobalt`;
+  await ledger.addAgent(person, { id: agent, role: 'crew', rig_id: rig.id, runtime: { preset: 'external' } });
+  await town.release(person, agent, 'the day is over');
+  expect(await town.hook(agent)).toMatchObject({ status: 'paused' });
+  const hook = it_.temporal.client.workflow.getHandle(runId.agent(agent));
+  const work = { molecule_id: 'mol-3', lane: 0, priority: 2, decision_id: 'd' };
+  expect(await hook.executeUpdate('assign', { args: [work] })).toMatchObject({ granted: false });
+  await town.resumeHook(person, agent, 'a new day');
+  await it_.until('the grant', async () => (await town.hook(agent)).items[0]?.state === 'granted');
+  await hook.terminate('the test is over');
+});
+
 it('continues as new when the server suggests it', async () => {
   const { hook, rolledOver, address, firstRun } = await startHook('basalt', 1_500);
   await rolledOver();

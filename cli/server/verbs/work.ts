@@ -1,3 +1,4 @@
+import { resolve as resolvePath } from 'node:path';
 import { TownError } from '../../../schema/errors';
 import { parseTaskId } from '../../../schema/ids';
 import type { SlingTarget } from '../../../schema/ledger';
@@ -136,7 +137,22 @@ export const workVerbs: readonly Verb[] = [
     async run(town, { args, flags, caller }) {
       const agent = meantAgent(args.agent, caller, 'hook release');
       const { n } = await town.release(caller.ask, agent, flags.reason ?? 'released');
-      return { data: { agent_id: agent, n }, text: () => `${agent} may stop; its work stays on its hook\n` };
+      return {
+        data: { agent_id: agent, n },
+        text: () => `${agent} may stop; its work stays on its hook until: town hook resume ${agent}\n`,
+      };
+    },
+  }),
+  defineVerb({
+    words: ['hook', 'resume'],
+    summary: 'go on with the work of an agent that was allowed to stop',
+    args: { agent: agentArg },
+    flags: { reason: { kind: 'text', summary: 'why' } },
+    examples: ['town hook resume acme/polecats/amber'],
+    async run(town, { args, flags, caller }) {
+      const agent = meantAgent(args.agent, caller, 'hook resume');
+      const { n } = await town.resumeHook(caller.ask, agent, flags.reason ?? 'resumed');
+      return { data: { agent_id: agent, n }, text: () => `${agent} goes on with its hook\n` };
     },
   }),
   defineVerb({
@@ -207,7 +223,8 @@ export const workVerbs: readonly Verb[] = [
     flags: { worktree: { kind: 'text', summary: 'folder it works in' } },
     examples: ['eval "$(town attach acme/crew/bea)"'],
     async run(town, { args, flags, caller }) {
-      const opened = await deskOf(town).attach(args.agent, flags.worktree ?? null, caller.ask.actor);
+      const worktree = flags.worktree === undefined ? null : resolvePath(caller.cwd, flags.worktree);
+      const opened = await town.attach(caller.ask, args.agent, worktree);
       return {
         data: { agent_id: args.agent, ...opened },
         text: () => `export TOWN_TOKEN=${opened.token}\nexport TOWN_AGENT=${args.agent}\n`,

@@ -30,6 +30,8 @@ interface Host {
   desk: Desk;
   sessions: Sessions;
   project(step: string, state: Partial<StepState>, molecule_id?: string): void;
+  /** Whether the agent may stop. */
+  release(released: boolean): void;
   /** What the projection will say of the step once its receipt is written. */
   followClose(step: string, state: Partial<StepState>): void;
   lines: string[];
@@ -44,6 +46,7 @@ function host(ledger: FakeLedger, folder: string, releaseGraceMs = 30): Host {
   const sessions = createSessions({
     ledger,
     worktrees,
+    states,
     hostId: 'host-1',
     root: folder,
     logs: join(folder, 'logs'),
@@ -89,7 +92,8 @@ function host(ledger: FakeLedger, folder: string, releaseGraceMs = 30): Host {
       ...state,
     });
   const followClose = (step: string, state: Partial<StepState>) => void following.set(step, state);
-  const made = { desk, sessions, project, followClose, lines };
+  const release = (released: boolean) => states.release(AGENT, released);
+  const made = { desk, sessions, project, release, followClose, lines };
   hosts.push(made);
   return made;
 }
@@ -346,7 +350,7 @@ test.each([20, 2_000])(
       while (at.sessions.live(AGENT)?.id === caller.session_id) expect(await at.desk.current(caller, ms)).toBeNull();
     })();
     const second = attempt(at.desk, request('one', { molecule_id: 'mol-2', root_task_id: `acme-next${towns}` }));
-    await until(() => at.sessions.live(AGENT)?.molecule_id === 'mol-2');
+    await until(() => at.sessions.live(AGENT)?.molecule_id === 'mol-2', 'a session for the other', PATIENCE_MS);
     await at.desk.closeStep(await callerOf(at), close({ molecule_id: 'mol-2' }));
     await Promise.all([second.result, asking]);
   },
@@ -368,6 +372,33 @@ test('waits for an external session and serves it', async () => {
   await at.desk.current(second, 5_000);
   await at.desk.closeStep(second, close());
   expect(await first.result).toMatchObject({ incarnation: 2 });
+});
+
+test('an agent that was released may end its session, and its work waits for the hook to be resumed', async () => {
+  const at = town();
+  const first = attempt(at.desk, request('one'));
+  const caller = await callerOf(at);
+  await at.desk.current(caller, 5_000);
+  at.release(true);
+  const { pid } = at.sessions.live(AGENT)!.process!;
+  process.kill(pid, 'SIGTERM');
+  await until(() => at.ledger.sessions[0]?.status === 'ended', 'the end of the session', PATIENCE_MS);
+  const beats = first.beats();
+  await until(() => first.beats() > beats + 2, 'heartbeats', PATIENCE_MS);
+  // A host that comes now finds nobody, and starts nobody either.
+  const heir = host(at.ledger, at.folder);
+  heir.release(true);
+  first.abort(false);
+  await expect(first.result).rejects.toMatchObject({ type: 'HOST_DETACHED' });
+  const second = attempt(heir.desk, request('one', { dispatch: 2 }));
+  await until(() => second.beats() > 2, 'heartbeats', PATIENCE_MS);
+  expect(at.ledger.sessions).toHaveLength(1);
+
+  heir.release(false);
+  const next = await callerOf(heir);
+  expect(await heir.desk.current(next, 5_000)).toMatchObject({ step: 'one', attempt: 1, resumed: true });
+  await heir.desk.closeStep(next, close());
+  expect(await second.result).toMatchObject({ outcome: 'done', incarnation: 2 });
 });
 
 test('a failed step that is tried again has a receipt for each round, and a repeated close does not fail the next one', async () => {
