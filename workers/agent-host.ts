@@ -30,6 +30,7 @@ export interface AgentHostOptions {
   readonly paths: {
     readonly root: string;
     readonly logs: string;
+    readonly checkLogs: string;
     readonly tokens: string;
     readonly worktrees: string;
     /** The socket that sessions call. */
@@ -106,7 +107,7 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
     held: () => [...workers.keys()],
     refreshHeld: () => refresh(),
     timings,
-    checkLogs: join(paths.logs, 'checks'),
+    checkLogs: paths.checkLogs,
     log,
     ...(options.onStepOver === undefined ? {} : { onStepOver: options.onStepOver }),
   });

@@ -90,6 +90,7 @@ async function main(root: string): Promise<void> {
     paths: {
       root,
       logs: paths.logs,
+      checkLogs: paths.checkLogs,
       tokens: paths.tokens,
       worktrees: paths.worktrees,
       socket: paths.socket,

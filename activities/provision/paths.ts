@@ -13,6 +13,8 @@ export interface TownPaths {
   /** Folder of the unix sockets; short enough for the kernel's limit on socket paths. */
   readonly runDir: string;
   readonly logs: string;
+  /** Output of acceptance checks. */
+  readonly checkLogs: string;
   /** Unix socket of the town service. */
   readonly socket: string;
   /** Text file that holds the path of `socket`, for clients that know only the root. */
@@ -44,6 +46,7 @@ export function townPaths(root: string): TownPaths {
     state,
     runDir,
     logs,
+    checkLogs: join(logs, 'checks'),
     socket: join(runDir, 'town.sock'),
     socketFile,
     pgData: join(state, 'postgres'),

@@ -18,9 +18,10 @@ import { TownError } from '../../schema/errors';
 import { lockHolder } from './lock';
 import { prepareFolders, townPaths, type TownPaths } from './paths';
 import { askPostgres, canMapUsers, describeUrl, findPostgres, findPostgresPrograms, stopPostgres } from './postgres';
-import { bootId, endProcess, findProcesses, isAlive, processEnds, type ProcessRef } from './process';
+import { endTownProcesses } from '../session/processes';
+import { bootId, endProcess, findProcesses, isAlive, type ProcessRef } from './process';
 import { openLog, type ProgressLine } from './progress';
-import { readState, type TownState } from './state';
+import { readState, writeState, type TownState } from './state';
 import { askTemporal, findTemporalProgram, findTemporalServers, hasGo, stopTemporal } from './temporal';
 
 /** Servers and programs that the configuration names. The environment (TOWN_POSTGRES_URL, ...) wins over them. */
@@ -89,8 +90,8 @@ export async function upTown({ root, progress, timeoutMs, options, supervisor }:
   }
 }
 
-/** Stops everything that the town started, in order, also what a killed supervisor left behind. Idempotent.
- *  @throws TIMED_OUT when something outlives its signals. */
+/** Stops everything that the town started, in order, also what a killed supervisor or service left behind: parts are found by what they
+ *  are, and by pid and start time as the state file recorded them. Idempotent. @throws TIMED_OUT when something outlives its signals. */
 export async function downTown(root: string, progress: (line: ProgressLine) => void): Promise<void> {
   const paths = townPaths(root);
   if (!existsSync(paths.state)) return;
@@ -98,31 +99,51 @@ export async function downTown(root: string, progress: (line: ProgressLine) => v
   const follow = followLog(paths.upLog, asked, progress);
   const supervisor = lockHolder(paths.state, 'supervisor');
   if (supervisor !== null) {
-    process.kill(supervisor.pid, 'SIGTERM');
-    for (const until = asked + 60_000; Date.now() < until && isAlive(supervisor.pid, supervisor.startTime);) {
-      follow();
-      await processEnds(supervisor, 100);
-    }
+    const following = setInterval(follow, 100);
+    await endProcess(supervisor, [
+      { signal: 'SIGTERM', waitMs: 60_000 },
+      { signal: 'SIGKILL', waitMs: 5_000 },
+    ]).finally(() => clearInterval(following));
     follow();
-    await endProcess(supervisor, [{ signal: 'SIGKILL', waitMs: 5_000 }]);
   }
   const say = (step: ProgressLine['step'], message: string) =>
     progress({ at: new Date().toISOString(), step, message, elapsedMs: Date.now() - asked, level: 'info' });
-  for (const service of findServices(paths)) {
+  const left = readState(paths.stateFile);
+  // A supervisor that was killed has not told the service that this is no restart, and that sessions are to end.
+  if (left !== null) writeState(paths.stateFile, { ...left, phase: 'stopping' });
+  for (const service of withRecorded(findServices(paths), left, left?.service)) {
     await stopService(service);
     say('service', 'stopped');
   }
-  for (const server of findTemporalServers(paths)) {
+  if (!(await endTownProcesses(paths.root, paths.checkLogs, SESSION_GRACE_MS))) {
+    throw new TownError('TIMED_OUT', 'processes of sessions do not end', { hint: 'see: town session list' });
+  }
+  for (const server of withRecorded(findTemporalServers(paths), left, left?.temporal)) {
     await stopTemporal(server);
     say('temporal', 'stopped');
   }
   const postgres = findPostgres(paths);
-  if (postgres !== null) {
-    await stopPostgres(postgres);
+  for (const server of withRecorded(postgres === null ? [] : [postgres], left, left?.postgres)) {
+    await stopPostgres(server);
     say('postgres', 'stopped');
   }
   rmSync(paths.stateFile, { force: true });
   rmSync(paths.serviceFile, { force: true });
+}
+
+/** Between SIGTERM and SIGKILL for what sessions left. */
+const SESSION_GRACE_MS = 5_000;
+
+/** With the part of the state file, when that very process lives (a pid alone may belong to another by now). */
+function withRecorded(
+  found: readonly ProcessRef[],
+  state: TownState | null,
+  part: { readonly pid: number | null; readonly startTime: number | null } | null | undefined,
+): ProcessRef[] {
+  if (part?.pid == null || part.startTime == null || state?.bootId !== bootId()) return [...found];
+  const { pid, startTime } = part;
+  const isNew = isAlive(pid, startTime) && found.every((each) => each.pid !== pid);
+  return isNew ? [...found, { pid, startTime }] : [...found];
 }
 
 export function inspectTown(root: string): TownInspection {

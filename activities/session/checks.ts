@@ -8,6 +8,7 @@ import { TownError } from '../../schema/errors';
 import type { CheckView } from '../../schema/views';
 import type { Worktrees } from '../worktree/git-worktree';
 import { tailOf } from './launcher';
+import { CHECK_MARK } from './processes';
 
 export interface CheckRun {
   readonly checks: readonly CheckView[];
@@ -83,7 +84,12 @@ function runCheck(
 ): Promise<{ code: number | null; signal: string | null; timedOut: boolean }> {
   const log = openSync(run.logFile, 'w', 0o600);
   return new Promise((done, fail) => {
-    const child = spawn('sh', ['-c', check.run], { cwd, env: run.env, detached: true, stdio: ['ignore', log, log] });
+    const child = spawn('sh', ['-c', check.run], {
+      cwd,
+      env: { ...run.env, [CHECK_MARK]: run.logFile },
+      detached: true,
+      stdio: ['ignore', log, log],
+    });
     closeSync(log);
     let timedOut = false;
     const endGroup = () => {

@@ -1,8 +1,11 @@
-/* What the host does to the processes of a session. A session is all processes of the group that its launcher leads,
- * and all that carry its id in their environment (a child that left the group would otherwise keep the worktree's lock). */
+/* Ends the processes of a session or of an acceptance check. They are all of the group that a leader leads, and all that carry a mark in
+ * their environment (a child that left the group would otherwise keep the worktree's lock). */
 import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlive, processStartTime, type ProcessRef } from '../provision/process';
+
+/** Variable that names the log file of a check to all its processes. */
+export const CHECK_MARK = 'TOWN_CHECK';
 
 export interface SessionProcesses {
   readonly session_id: string;
@@ -13,14 +16,22 @@ export interface SessionProcesses {
 /** Sends SIGTERM to all of it, after `graceMs` SIGKILL, and waits until nothing is left.
  *  False when something survived (another user's process, or one in the kernel). */
 export async function endSessionProcesses(target: SessionProcesses, graceMs: number): Promise<boolean> {
-  if (!signalAll(target, 'SIGTERM')) return true;
-  for (const until = Date.now() + graceMs; Date.now() < until; await sleep(15)) {
-    if (sessionPids(target).length === 0) return true;
-  }
-  for (const until = Date.now() + 5_000; Date.now() < until; await sleep(15)) {
-    if (!signalAll(target, 'SIGKILL')) return true;
-  }
-  return sessionPids(target).length === 0;
+  return await endAll(() => sessionPids(target), graceMs);
+}
+
+/** The same for what sessions and checks of a town left: `root` is its folder, `checkLogs` where checks write. For a town whose host is gone. */
+export async function endTownProcesses(root: string, checkLogs: string, graceMs: number): Promise<boolean> {
+  const inTown = `TOWN_ROOT=${root}`;
+  const ofCheck = `${CHECK_MARK}=${checkLogs}/`;
+  return await endAll(
+    () =>
+      pidsWith(
+        (marks) =>
+          marks.some((mark) => mark.startsWith(ofCheck)) ||
+          (marks.includes(inTown) && marks.some((mark) => mark.startsWith('TOWN_SESSION='))),
+      ),
+    graceMs,
+  );
 }
 
 /** Calls back once when the process has ended; answers how to stop watching. Keeps no process alive. */
@@ -34,9 +45,19 @@ export function watchProcess(target: ProcessRef, pollMs: number, onEnd: () => vo
   return () => clearInterval(timer);
 }
 
+async function endAll(pidsOf: () => number[], graceMs: number): Promise<boolean> {
+  if (!signalAll(pidsOf(), 'SIGTERM')) return true;
+  for (const until = Date.now() + graceMs; Date.now() < until; await sleep(15)) {
+    if (pidsOf().length === 0) return true;
+  }
+  for (const until = Date.now() + 5_000; Date.now() < until; await sleep(15)) {
+    if (!signalAll(pidsOf(), 'SIGKILL')) return true;
+  }
+  return pidsOf().length === 0;
+}
+
 /** False when there was nobody to tell. */
-function signalAll(target: SessionProcesses, signal: NodeJS.Signals): boolean {
-  const pids = sessionPids(target);
+function signalAll(pids: readonly number[], signal: NodeJS.Signals): boolean {
   for (const pid of pids) {
     try {
       process.kill(pid, signal);
@@ -47,18 +68,19 @@ function signalAll(target: SessionProcesses, signal: NodeJS.Signals): boolean {
   return pids.length > 0;
 }
 
-/** Live processes of the session. The group counts while its leader lives: later its number may belong to others. */
-function sessionPids(target: SessionProcesses): number[] {
-  const { leader } = target;
+/** The group counts while its leader lives: later its number may belong to others. */
+function sessionPids({ session_id, leader }: SessionProcesses): number[] {
   const group = leader !== null && isAlive(leader.pid, leader.startTime) ? leader.pid : null;
-  const mark = `TOWN_SESSION=${target.session_id}`;
-  const found: number[] = [];
-  for (const entry of readdirSync('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || pid === process.pid || processStartTime(pid) === null) continue;
-    if ((group !== null && groupOf(pid) === group) || carries(pid, mark)) found.push(pid);
-  }
-  return found;
+  const mark = `TOWN_SESSION=${session_id}`;
+  return pidsWith((marks, pid) => (group !== null && groupOf(pid) === group) || marks.includes(mark));
+}
+
+/** Live processes but this one, by their environment; what is somebody else's has none that could be read. */
+function pidsWith(matches: (environment: readonly string[], pid: number) => boolean): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && pid !== process.pid && processStartTime(pid) !== null)
+    .filter((pid) => matches(environmentOf(pid), pid));
 }
 
 function groupOf(pid: number): number | null {
@@ -70,10 +92,10 @@ function groupOf(pid: number): number | null {
   }
 }
 
-function carries(pid: number, mark: string): boolean {
+function environmentOf(pid: number): string[] {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark);
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
   } catch {
-    return false; // gone, or somebody else's
+    return []; // gone, or somebody else's
   }
 }

@@ -144,8 +144,13 @@ export class DrivenTown {
 
   /** The service's process, which holds the agent host. */
   servicePid(): number | null {
-    const service = stateOf(this.root)?.['service'] as { pid: number } | null | undefined;
-    return service?.pid ?? null;
+    return this.partPid('service');
+  }
+
+  /** Null while it is not up. */
+  partPid(part: 'supervisor' | 'service'): number | null {
+    const found = stateOf(this.root)?.[part] as { pid: number } | null | undefined;
+    return found?.pid ?? null;
   }
 
   /** SIGKILL for the service as soon as there is one: what the state file names may be dead already. Answers its pid. */

@@ -20,6 +20,27 @@ it('goes on at the same step after the death of a session, of the host and of ev
   });
 }, 240_000);
 
+it('leaves nothing behind when town down comes after the supervisor, or all but the sessions, was killed', async () => {
+  await withTown({ WORKER_THINK_MS: '600000', WORKER_IDLE_MS: '600000' }, async (town) => {
+    await pourChain(town, 2);
+    const atWork = (count: number) =>
+      until(
+        () => (town.effects().filter(({ kind }) => kind === 'begin').length >= count ? true : null),
+        `session ${count}`,
+        60_000,
+        50,
+      );
+    await atWork(1);
+    killProcess(town.partPid('supervisor') ?? 0);
+    expect(await town.down()).toEqual([]);
+
+    await town.up();
+    await atWork(2);
+    for (const part of ['supervisor', 'service'] as const) killProcess(town.partPid(part) ?? 0);
+    // withTown takes the town down and looks what is left.
+  });
+}, 240_000);
+
 it('finishes branches, rounds, items and a timer exactly once, though the service is killed twice in between', async () => {
   const worker = { WORKER_THINK_MS: '300', WORKER_IDLE_MS: '600000' };
   await withTown(

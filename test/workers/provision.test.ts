@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import {
   existsSync,
   lstatSync,
@@ -16,11 +17,13 @@ import { lockHolder, tryLock, withLock } from '../../activities/provision/lock';
 import { findTownRoot, prepareFolders, townPaths } from '../../activities/provision/paths';
 import { findPostgres, startPostgres, type PostgresHandle } from '../../activities/provision/postgres';
 import {
+  bootId,
   endProcess,
   findProcesses,
   freePorts,
   isAlive,
   processEnds,
+  processStartTime,
   thisProcess,
 } from '../../activities/provision/process';
 import { readState, writeState, type TownState } from '../../activities/provision/state';
@@ -204,6 +207,48 @@ describe('the town as a whole', () => {
     await downTown(root, () => undefined);
     expect(await endProcess(server.process!, [])).toBe(true);
     expect(inspectTown(root)).toMatchObject({ postgres: 'down' });
+  }, 60_000);
+
+  it('ends what is recorded by pid and start time, and the processes of sessions and checks, and nobody else', async () => {
+    const root = newRoot('recorded');
+    const paths = townPaths(root);
+    prepareFolders(paths);
+    const sleeper = (env: NodeJS.ProcessEnv = {}) => {
+      const child = spawn('sleep', ['600'], { stdio: 'ignore', env: { PATH: process.env['PATH'], ...env } });
+      return { child, pid: child.pid!, startTime: processStartTime(child.pid!)! };
+    };
+    const session = { TOWN_SESSION: 'ses-1' };
+    const ending = {
+      service: sleeper(),
+      temporal: sleeper(),
+      session: sleeper({ ...session, TOWN_ROOT: root }),
+      check: sleeper({ TOWN_CHECK: join(paths.checkLogs, 'a.log') }),
+    };
+    // A pid of before that belongs to another program now, a session of another town, and a terminal that names this one.
+    const staying = {
+      postgres: sleeper(),
+      other: sleeper({ ...session, TOWN_ROOT: `${root} 2` }),
+      terminal: sleeper({ TOWN_ROOT: root }),
+    };
+    const refOf = ({ pid, startTime }: { pid: number; startTime: number }) => ({ pid, startTime });
+    writeState(paths.stateFile, {
+      bootId: bootId(),
+      startedAt: new Date().toISOString(),
+      supervisor: { pid: 1, startTime: -1 },
+      postgres: { pid: staying.postgres.pid, startTime: staying.postgres.startTime - 1, url: 'u', owned: true },
+      temporal: { ...refOf(ending.temporal), address: '127.0.0.1:1', uiUrl: null, owned: true },
+      service: { ...refOf(ending.service), httpUrl: null },
+      phase: 'ready',
+      error: null,
+    });
+    try {
+      await downTown(root, () => undefined);
+      for (const { pid, startTime } of Object.values(ending)) expect(isAlive(pid, startTime)).toBe(false);
+      for (const { pid, startTime } of Object.values(staying)) expect(isAlive(pid, startTime)).toBe(true);
+      expect(readState(paths.stateFile)).toBeNull();
+    } finally {
+      for (const { child } of [...Object.values(ending), ...Object.values(staying)]) child.kill('SIGKILL');
+    }
   }, 60_000);
 
   // How long it takes is the bench's matter.
