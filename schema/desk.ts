@@ -63,7 +63,7 @@ export interface SocketRequest {
   readonly tty: boolean;
   /** Session token of an agent, or absent for the person at the keyboard. */
   readonly token?: string;
-  /** Address the caller claims by TOWN_AGENT; informative. */
+  /** What the caller's machine calls him; who has a token is known by that alone. */
   readonly user: string;
   /** Idempotency key of the command: repeated after a lost answer, it changes nothing. */
   readonly key?: string;

@@ -262,18 +262,44 @@ it('mirrors the issues of a repository, and asks only for what is new', async ()
   expect(await ask('import --github acme/none')).toMatchObject({ code: 3 });
 });
 
-it('takes what is piped in', async () => {
-  expect(await ask('import -')).toMatchObject({ unknown: true });
+/** The command itself, against this town over a socket. */
+async function command(words: readonly string[], env: NodeJS.ProcessEnv, piped = '') {
   const path = join(root, 'town.sock');
-  const server = await startSocketServer({ path, handle: async (request) => await answerRequest(town, request) });
+  const asked: KeyedRequest[] = [];
+  const server = await startSocketServer({
+    path,
+    handle: async (request) => {
+      asked.push(request);
+      return await answerRequest(town, request);
+    },
+  });
   const run = join(__dirname, '..', '..', 'dist', 'cli', 'run.js');
-  const child = spawn(process.execPath, [run, 'import', '-'], {
-    env: { ...process.env, TOWN_SOCKET: path },
+  const child = spawn(process.execPath, [run, ...words], {
+    env: { ...process.env, TOWN_SOCKET: path, ...env },
     cwd: here(),
   });
-  child.stdin.end('{"id":"ac-piped","title":"x"}\n');
-  const [stdout, [code]] = await Promise.all([child.stdout.setEncoding('utf8').toArray(), once(child, 'close')]);
+  child.stdin.end(piped);
+  const [stdout, stderr, [code]] = await Promise.all([
+    child.stdout.setEncoding('utf8').toArray(),
+    child.stderr.setEncoding('utf8').toArray(),
+    once(child, 'close'),
+  ]);
   await server.close();
-  expect([code, stdout.join('')]).toEqual([0, expect.stringMatching(/standard-input\.jsonl\ncreated: 1/)]);
-  expect(existsSync(/source: (.*)/.exec(stdout.join(''))![1]!)).toBe(false);
+  return { code: code as number, stdout: stdout.join(''), stderr: stderr.join(''), asked };
+}
+
+it('takes what is piped in', async () => {
+  expect(await ask('import -')).toMatchObject({ unknown: true });
+  const { code, stdout } = await command(['import', '-'], {}, '{"id":"ac-piped","title":"x"}\n');
+  expect([code, stdout]).toEqual([0, expect.stringMatching(/standard-input\.jsonl\ncreated: 1/)]);
+  expect(existsSync(/source: (.*)/.exec(stdout)![1]!)).toBe(false);
+});
+
+it('knows an agent by its token also when something is piped in', async () => {
+  writeFileSync(here('token'), 'its-token\n');
+  for (const env of [{ TOWN_TOKEN: 'its-token' }, { TOWN_TOKEN: '', TOWN_TOKEN_FILE: here('token') }]) {
+    const { code, stderr, asked } = await command(['import', '-'], env, '{"id":"ac-piped","title":"x"}\n');
+    expect([code, stderr]).toEqual([5, expect.stringContaining('an agent may not import')]);
+    expect(asked.map(({ token }) => token)).toEqual(['its-token', 'its-token']);
+  }
 });

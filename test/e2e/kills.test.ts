@@ -2,6 +2,7 @@ import { until } from '../support/until';
 import { branchFaults, pourBranches, WORKED_ON } from '../bench/branches';
 import { chainEnd, chainFaults, pourChain, withTown } from '../bench/chain';
 import { KILL_KINDS, killOnce } from '../bench/kills';
+import { killProcess } from '../demo/driven-town';
 
 /* The short form of `npm run bench -- kills`: real processes, each kind of death once, on one chain of steps. Durations are the bench's. */
 
