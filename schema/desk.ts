@@ -69,6 +69,8 @@ export interface SocketRequest {
   readonly key?: string;
   /** What was piped into the command, for the verbs that read it. */
   readonly stdin?: string;
+  /** The caller's own token for the code host, for the verbs that ask it; null: he has none. Used for this request, and kept nowhere. */
+  readonly forge_token?: string | null;
 }
 /** `stdout` and `stderr` are printed as they are; the process ends with `code`. `unknown: true` means: load the full command set instead. */
 export interface SocketAnswer {

@@ -26,11 +26,11 @@ export function createGithubIssues({
   log = () => undefined,
 }: GithubOptions): IssueSource {
   return {
-    async listIssues(query) {
+    async listIssues(query, given) {
       const [owner = '', repo = ''] = repositoryOf(query.repository);
       const octokit = await connectGithub({
         baseUrl,
-        token,
+        token: given ?? token,
         timeoutMs: REQUEST_MS,
         patience: { limitS: patienceS, log },
       });
@@ -52,7 +52,14 @@ export function createGithubIssues({
         return issues.map((issue) => ({ ...issue, comments: comments.get(issue.number) ?? [] }));
       } catch (error) {
         const trouble = troubleOf(error);
-        throw trouble === null ? error : refusalOf(trouble, error, query, token);
+        throw trouble === null
+          ? error
+          : refusalOf(
+              trouble,
+              error,
+              query,
+              given !== null ? 'the token of this command' : token === null ? null : 'the token of the service',
+            );
       }
 
       /** Of the whole repository: a page for a hundred comments instead of one for each issue. */
@@ -119,7 +126,7 @@ function issueOf(issue: GithubIssue): Omit<ForgeIssue, 'comments'> {
 
 function repositoryOf(repository: string): string[] {
   const parts = repository.split('/');
-  if (parts.length === 2 && parts.every((part) => /^[A-Za-z0-9._-]{1,100}$/.test(part))) return parts;
+  if (parts.length === 2 && parts.every((part) => /^(?!\.+$)[A-Za-z0-9._-]{1,100}$/.test(part))) return parts;
   throw new TownError('INVALID_INPUT', `${quote(repository, 80)} is not a repository`, {
     hint: 'write <owner>/<repository>',
   });
@@ -129,9 +136,10 @@ function refusalOf(
   trouble: GithubTrouble,
   cause: unknown,
   { repository }: IssueQuery,
+  /** The words for the token that was used; null: none was. */
   token: string | null,
 ): TownError {
-  const credentials = 'the service takes it from GITHUB_TOKEN, which is set where the town is started';
+  const credentials = 'set GITHUB_TOKEN where you run the command, or where the town is started';
   switch (trouble.kind) {
     case 'limit':
       return new TownError(
@@ -146,8 +154,8 @@ function refusalOf(
       );
     case 'token':
       return trouble.status === 401
-        ? new TownError('UNAUTHORIZED', 'GitHub does not know the token', { hint: credentials, cause })
-        : new TownError('FORBIDDEN', `GitHub does not let the token read the issues of ${repository}`, {
+        ? new TownError('UNAUTHORIZED', `GitHub does not know ${token ?? 'a token'}`, { hint: credentials, cause })
+        : new TownError('FORBIDDEN', `GitHub does not let ${token ?? 'everybody'} read the issues of ${repository}`, {
             hint: 'the token needs to read issues and metadata of that repository',
             cause,
           });
@@ -156,7 +164,7 @@ function refusalOf(
         hint:
           token === null
             ? `a private repository needs a token: ${credentials}`
-            : 'is the name right, and may the token read it?',
+            : `is the name right, and may ${token} read it?`,
         cause,
       });
     case 'silent':

@@ -24,7 +24,7 @@ const WAITS_MAX = 5;
 /** What the town was started with. */
 export function githubEnvironment(): { readonly token: string | null; readonly apiUrl: string | null } {
   const { GITHUB_TOKEN, GITHUB_API_URL } = process.env;
-  return { token: GITHUB_TOKEN || null, apiUrl: GITHUB_API_URL || null };
+  return { token: GITHUB_TOKEN?.trim() || null, apiUrl: GITHUB_API_URL || null };
 }
 
 /** Octokit is loaded with the first request: it takes longer than anything else at the start of the service, and few towns ask. */

@@ -36,8 +36,11 @@ export interface Exchange {
   sync(ask: Ask, wish: { readonly rig?: RigId; readonly force: boolean }): Promise<WrittenCopy[]>;
   /** A file of lines, a folder with a copy, or a folder of Beads. @throws INVALID_INPUT with each line, CHECKS_FAILED */
   read(ask: Ask, wish: ImportWish): Promise<Imported>;
-  /** Issues of a code host. What has not changed since the last time is not asked for again. */
-  readIssues(ask: Ask, wish: IssuesWish): Promise<Imported>;
+  /**
+   * Issues of a code host. What has not changed since the last time is not asked for again. `token` is of who asks, and goes to the code
+   * host alone; null: the service asks with its own.
+   */
+  readIssues(ask: Ask, wish: IssuesWish, token: string | null): Promise<Imported>;
 }
 export interface ExportWish {
   /** Absolute. */
@@ -240,7 +243,7 @@ export function createExchange(parts: {
       const renamed = Object.fromEntries([...read.renamed].slice(0, 1_000));
       return { ...report, source, skipped: read.skipped, renamed };
     },
-    async readIssues(ask, { repository, state: wanted, labels, comments, rig, dry_run }) {
+    async readIssues(ask, { repository, state: wanted, labels, comments, rig, dry_run }, token) {
       if (issues === null) {
         throw new TownError('UNAVAILABLE', 'no code host can be asked from here', {
           hint: 'start the town with: town up',
@@ -249,7 +252,7 @@ export function createExchange(parts: {
       const query = { repository, state: wanted, labels: labels.toSorted(), comments };
       const source = `github:${repository}?${new URLSearchParams({ state: wanted, labels: query.labels.join(','), comments: String(comments) }).toString()}`; // prettier-ignore
       const since = await ledger.importCursor('github', source);
-      const found = await issues.listIssues({ ...query, since });
+      const found = await issues.listIssues({ ...query, since }, token);
       const cursor = found.reduce(
         (latest, issue) => (issue.updated_at > latest ? issue.updated_at : latest),
         since ?? '',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { SocketAnswer } from '../../schema/desk';
 import { TownError, type ErrorCode } from '../../schema/errors';
-import { ask, findSocket, requestOf, SocketLost, WENT_AWAY, WENT_AWAY_HINT } from '../ask';
+import { ask, findSocket, requestOf, SocketLost, WENT_AWAY, WENT_AWAY_HINT, type KeyedRequest } from '../ask';
 import type { EventView } from '../../schema/views';
 import { EXCHANGE_LIMITS } from '../../schema/task/interchange';
 import { decodeText, TEXT_BYTES_MAX } from '../server/given-text';
@@ -29,8 +29,12 @@ export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void
   const stdin = wanted === 'text' ? await readStdin() : undefined;
   const piped = wanted === 'file' ? await keepPiped() : null;
   const words = piped === null ? argv : argv.map((word) => (word === '-' ? piped.file : word));
-  const tty = process.stdout.isTTY === true;
-  const answer = await askService(socket, [...verb.words, ...words], tty, stdin).finally(() => piped?.discard());
+  const request = {
+    ...requestOf([...verb.words, ...words], process.stdout.isTTY === true, process.env),
+    ...(stdin === undefined ? {} : { stdin }),
+    ...(verb.readsForgeToken?.(parsed) === true ? { forge_token: process.env['GITHUB_TOKEN']?.trim() || null } : {}),
+  };
+  const answer = await askService(socket, request).finally(() => piped?.discard());
   if (answer.unknown === true) {
     throw new TownError('CONFLICT', 'the running service does not know this command; it is of another version', {
       hint: 'restart the town with: town down, then: town up',
@@ -50,7 +54,7 @@ async function follow(socket: string, verb: Verb, argv: readonly string[], json:
     let events: EventView[] = [];
     try {
       const asked = [...verb.words, `--after=${after}`, ...kept];
-      const answer = await askService(socket, [...asked, '--json'], false);
+      const answer = await askService(socket, requestOf([...asked, '--json'], false, process.env));
       if (answer.code !== 0) {
         // The text belongs to the caller, whatever form was asked for inside.
         process.stderr.write(answer.stderr);
@@ -119,15 +123,9 @@ async function keepPiped(): Promise<{ readonly file: string; discard(): void }> 
   return { file, discard };
 }
 
-async function askService(
-  socket: string,
-  argv: readonly string[],
-  tty: boolean,
-  stdin?: string,
-): Promise<SocketAnswer> {
-  const request = requestOf(argv, tty, process.env);
+async function askService(socket: string, request: KeyedRequest): Promise<SocketAnswer> {
   try {
-    return await ask(socket, stdin === undefined ? request : { ...request, stdin });
+    return await ask(socket, request);
   } catch (error) {
     if (!(error instanceof SocketLost)) throw error;
     if (error.sent) throw new TownError('UNAVAILABLE', WENT_AWAY, { hint: WENT_AWAY_HINT, cause: error });

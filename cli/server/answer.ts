@@ -20,14 +20,14 @@ export async function answerRequest(
   const json = (end < 0 ? rest : rest.slice(0, end)).includes('--json');
   try {
     const parsed = parseVerb(verb, rest);
-    if ((verb.localWith ?? []).some((flag) => parsed.flags[flag] === true)) {
-      return { id, code: 2, stdout: '', stderr: '', unknown: true };
-    }
-    // Only the full command set reads what is piped into it, and asks again with that.
+    // Only the full command set reads what is piped into it, and the caller's environment, and asks again with that.
     const wanted = verb.readsStdin?.(parsed) ?? null;
-    if (wanted === 'file' || (wanted === 'text' && request.stdin === undefined)) {
-      return { id, code: 2, stdout: '', stderr: '', unknown: true };
-    }
+    const isForCommands =
+      (verb.localWith ?? []).some((flag) => parsed.flags[flag] === true) ||
+      wanted === 'file' ||
+      (wanted === 'text' && request.stdin === undefined) ||
+      (verb.readsForgeToken?.(parsed) === true && request.forge_token === undefined);
+    if (isForCommands) return { id, code: 2, stdout: '', stderr: '', unknown: true };
     const caller = await identify(town, request, parsed.key ?? request.key);
     const answer = await verb.run(town, { ...parsed, caller });
     const stdout = parsed.json
@@ -44,9 +44,9 @@ export async function answerRequest(
 /** Who asks. An agent is known by its token, and only by that. */
 async function identify(town: TownClient, request: SocketRequest, key: string | undefined): Promise<Caller> {
   const keyPart = key === undefined ? {} : { key };
-  const stdin = request.stdin ?? null;
+  const given = { cwd: request.cwd, stdin: request.stdin ?? null, forgeToken: request.forge_token ?? null };
   if (request.token === undefined) {
-    return { ask: { actor: personOf(request.user), ...keyPart }, session: null, cwd: request.cwd, stdin };
+    return { ask: { actor: personOf(request.user), ...keyPart }, session: null, ...given };
   }
   if (town.desk === null) {
     throw new TownError('UNAVAILABLE', 'no agent host runs here, so the session cannot be recognised', {
@@ -54,7 +54,7 @@ async function identify(town: TownClient, request: SocketRequest, key: string | 
     });
   }
   const session = await town.desk.authenticate(request.token);
-  return { ask: { ...askOfSession(session), ...keyPart }, session, cwd: request.cwd, stdin };
+  return { ask: { ...askOfSession(session), ...keyPart }, session, ...given };
 }
 
 export function personOf(user: string): string {

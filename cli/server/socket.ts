@@ -38,6 +38,12 @@ const RequestSchema = z.strictObject({
   user: z.string().max(256),
   key: z.string().min(1).max(150).optional(),
   stdin: text.optional(),
+  // Visible characters only: anything else would come back in the words of whoever refuses it as a header.
+  forge_token: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,4096}$/)
+    .nullable()
+    .optional(),
 });
 
 export async function startSocketServer({ path, handle }: SocketServerOptions): Promise<SocketServer> {

@@ -25,6 +25,8 @@ export interface Verb {
    * puts it into one, and names that in the place of `-`. Null: not at all.
    */
   readsStdin?(input: Pick<VerbInput, 'args' | 'flags'>): 'text' | 'file' | null;
+  /** Whether it asks the code host in the name of the caller, whose token then goes with the request. */
+  readsForgeToken?(input: Pick<VerbInput, 'args' | 'flags'>): boolean;
   run(town: TownClient, input: VerbInput): Promise<VerbAnswer>;
 }
 
@@ -53,6 +55,8 @@ export interface Caller {
   readonly cwd: string;
   /** What was piped into the command; null unless the verb reads it. */
   readonly stdin: string | null;
+  /** His own, for the code host; null when he has none, or the verb does not ask it. */
+  readonly forgeToken: string | null;
 }
 export interface VerbInput {
   readonly args: Readonly<Record<string, unknown>>;

@@ -38,8 +38,9 @@ export interface IssueQuery {
 
 export interface IssueSource {
   /**
-   * Every issue that the query means, oldest first, without pull requests. Waits for a rate limit that ends soon.
+   * Every issue that the query means, oldest first, without pull requests. Waits for a rate limit that ends soon. Asks with `token`; null:
+   * with the source's own, if it has one.
    * @throws NOT_FOUND, UNAUTHORIZED, UNAVAILABLE with the time at which a rate limit ends, INPUT_TOO_LARGE
    */
-  listIssues(query: IssueQuery): Promise<ForgeIssue[]>;
+  listIssues(query: IssueQuery, token: string | null): Promise<ForgeIssue[]>;
 }

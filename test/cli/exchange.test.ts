@@ -34,8 +34,10 @@ afterEach(async () => {
   rmSync(root, { recursive: true });
 });
 
-function clientOf(folder: string): TownClient {
-  return createTownClient({
+const clientOf = (folder: string): TownClient => createTownClient(partsOf(folder));
+
+function partsOf(folder: string): Parameters<typeof createTownClient>[0] {
+  return {
     ledger: db.ledger,
     policy: { decide: () => Promise.reject(new Error('nothing is decided here')) } as never,
     desk: {
@@ -47,11 +49,12 @@ function clientOf(folder: string): TownClient {
     builtInFormulas: join(root, 'none'),
     rebuild: null,
     issues: createGithubIssues({ baseUrl: github.url, token: 'secret' }),
-  });
+  };
 }
 
 async function ask(words: string, extra: Partial<KeyedRequest> = {}, client = town) {
-  return await answerRequest(client, requestOf(words.split(' '), { cwd: join(root, 'here'), ...extra }));
+  const request = requestOf(words.split(' '), { cwd: join(root, 'here'), forge_token: null, ...extra });
+  return await answerRequest(client, request);
 }
 async function done(words: string, client = town): Promise<string> {
   const { code, stdout, stderr } = await ask(words, {}, client);
@@ -302,4 +305,31 @@ it('knows an agent by its token also when something is piped in', async () => {
     expect([code, stderr]).toEqual([5, expect.stringContaining('an agent may not import')]);
     expect(asked.map(({ token }) => token)).toEqual(['its-token', 'its-token']);
   }
+});
+
+it('asks GitHub with the token of who asks, which is kept nowhere', async () => {
+  github.issues.push({ number: 1, title: 'One', at: '2026-04-02T00:00:00Z' });
+  town = createTownClient({ ...partsOf(root), issues: createGithubIssues({ baseUrl: github.url, token: null }) });
+  const words = ['import', '--github', 'acme/web', '--rig', 'acme'];
+  const refused = await command(words, { GITHUB_TOKEN: '' });
+  expect([refused.code, refused.stderr]).toEqual([3, expect.stringContaining('set GITHUB_TOKEN where you run')]);
+  const taken = await command(words, { GITHUB_TOKEN: ' secret\n' });
+  expect([taken.code, taken.stdout]).toEqual([0, expect.stringContaining('created: 1')]);
+  // Asked for only when it is needed: the first request of a command never has it.
+  expect([...refused.asked, ...taken.asked].map(({ forge_token }) => forge_token)).toEqual([
+    undefined,
+    null,
+    undefined,
+    'secret',
+  ]);
+  const { stdout } = await command(['task', 'list', '--json'], { GITHUB_TOKEN: 'secret' });
+  const tables = ['events', 'imports', 'idempotency_keys', 'tasks', 'outbox'];
+  const rows = await Promise.all(tables.map((table) => sql`select * from ${sql.table(table)}`.execute(db.db)));
+  expect(JSON.stringify([rows.map((found) => found.rows), taken.stdout, taken.stderr, stdout])).not.toContain('secret');
+});
+
+it('refuses a token that could not be a header, without repeating it', async () => {
+  const { code, stderr } = await command(['import', '--github', 'acme/web'], { GITHUB_TOKEN: 'sec\nret' });
+  expect([code, stderr]).toEqual([2, expect.stringContaining('the request is not understood: forge_token')]);
+  expect(stderr).not.toMatch(/sec|ret/);
 });

@@ -50,6 +50,7 @@ export const exchangeVerbs: readonly Verb[] = [
     summary: 'take tasks in: a file of lines, a folder with a copy, a Beads folder, or issues of GitHub',
     args: { source: { summary: 'file or folder; - reads what is piped in' } },
     readsStdin: ({ args }) => (args['source'] === '-' ? 'file' : null),
+    readsForgeToken: ({ flags }) => flags['github'] !== undefined,
     flags: {
       beads: { kind: 'text', summary: 'folder of Beads, or the one that has its .beads' },
       github: { kind: 'text', summary: 'repository as <owner>/<name>' },
@@ -84,7 +85,7 @@ export const exchangeVerbs: readonly Verb[] = [
       if (flags.github !== undefined) {
         const state = (flags.state ?? 'all') as 'open' | 'closed' | 'all'; // one of the choices
         const wish = { repository: flags.github, state, labels: flags.label, comments: flags.comments, ...common };
-        return answerImport(await town.exchange.readIssues(caller.ask, wish));
+        return answerImport(await town.exchange.readIssues(caller.ask, wish, caller.forgeToken));
       }
       const imported = await town.exchange.read(caller.ask, {
         ...common,

@@ -28,7 +28,7 @@ it('takes a bug for no trouble of GitHub', () => {
 it('reads the environment of the town, in which what is empty is not there', () => {
   const before = { ...process.env };
   try {
-    Object.assign(process.env, { GITHUB_TOKEN: 'secret', GITHUB_API_URL: '' });
+    Object.assign(process.env, { GITHUB_TOKEN: ' secret\n', GITHUB_API_URL: '' });
     expect(githubEnvironment()).toEqual({ token: 'secret', apiUrl: null });
     Object.assign(process.env, { GITHUB_TOKEN: '', GITHUB_API_URL: baseUrl });
     expect(githubEnvironment()).toEqual({ token: null, apiUrl: baseUrl });
