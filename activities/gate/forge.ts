@@ -37,16 +37,20 @@ export function createGithub({
   readonly token: string | null;
   readonly apiUrl: string | null;
 }): Forge {
-  function connect({ host }: Repository) {
-    const ofHost = host === 'github.com' ? 'https://api.github.com' : `https://${host}/api/v3`;
-    // The gate itself is looked at again and again.
-    return connectGithub({ baseUrl: apiUrl ?? ofHost, token, timeoutMs: REQUEST_MS, patience: null });
-  }
+  /** Without retries: the gate itself is looked at again and again. */
+  const connect = () =>
+    connectGithub({ baseUrl: apiUrl ?? 'https://api.github.com', token, timeoutMs: REQUEST_MS, patience: null });
 
   /** `absent`: what a thing that is not there means. */
-  async function look(absent: string, body: () => Promise<GateState>): Promise<GateState> {
+  async function look({ host }: Repository, absent: string, body: () => Promise<GateState>): Promise<GateState> {
     if (token === null)
       return { kind: 'unknown', reason: 'there is no token for the forge: set GITHUB_TOKEN where the town is started' };
+    // A remote is what anybody with the repository can set: the token goes where whoever started the town has said, and nowhere else.
+    if (apiUrl === null && host !== 'github.com')
+      return {
+        kind: 'unknown',
+        reason: `the API of ${host} is not known: set GITHUB_API_URL where the town is started`,
+      };
     try {
       return await body();
     } catch (error) {
@@ -58,8 +62,8 @@ export function createGithub({
 
   return {
     ciRun: (repository, run) =>
-      look(`there is no CI run ${run} in ${repository.owner}/${repository.name}`, async () => {
-        const { rest, paginate } = await connect(repository);
+      look(repository, `there is no CI run ${run} in ${repository.owner}/${repository.name}`, async () => {
+        const { rest, paginate } = await connect();
         const { owner, name: repo } = repository;
         if (/^\d+$/.test(run)) {
           return ofRun((await rest.actions.getWorkflowRun({ owner, repo, run_id: Number(run) })).data);
@@ -77,9 +81,9 @@ export function createGithub({
         return { kind: 'refused', reason: `${owner}/${repo} has no workflow ${run}` };
       }),
     pullRequest: (repository, number) =>
-      look(`there is no pull request ${number} in ${repository.owner}/${repository.name}`, async () => {
+      look(repository, `there is no pull request ${number} in ${repository.owner}/${repository.name}`, async () => {
         if (!/^\d+$/.test(number)) return { kind: 'refused', reason: `${number} is not the number of a pull request` };
-        const { rest } = await connect(repository);
+        const { rest } = await connect();
         const { owner, name: repo } = repository;
         const { data: pull } = await rest.pulls.get({ owner, repo, pull_number: Number(number) });
         if (pull.merged) return { kind: 'open', reason: `pull request ${number} is merged` };

@@ -71,6 +71,11 @@ describe('what cannot be found out', () => {
     });
     expect((await forge().pullRequest(REPOSITORY, '8')).kind).toBe('refused');
     expect((await forge().pullRequest(REPOSITORY, 'x')).kind).toBe('refused');
+    const elsewhere = createGithub({ token: 'good', apiUrl: null });
+    expect(await elsewhere.pullRequest({ ...REPOSITORY, host: 'git.example.org' }, '7')).toEqual({
+      kind: 'unknown',
+      reason: 'the API of git.example.org is not known: set GITHUB_API_URL where the town is started',
+    });
     server.answers.set('/pulls/9', { status: 500, body: { message: 'broken' } });
     expect(await forge().pullRequest(REPOSITORY, '9')).toMatchObject({
       kind: 'unknown',
