@@ -93,14 +93,27 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
     });
 
     it('spreads branches over the workers of the rig, keeps each branch with one worker, and never exceeds the limit', async () => {
+      const both = Promise.withResolvers<void>();
+      const begun = new Set<string>();
+      let busy = 0;
+      let most = 0;
       for (const name of ['amber', 'basalt'])
-        await it_.serve(`${it_.rig.id}/polecats/${name}`, async (request) => ({ commit_id: `${request.step}` }));
+        await it_.serve(`${it_.rig.id}/polecats/${name}`, async ({ step }) => {
+          busy += 1;
+          most = Math.max(most, busy);
+          if (begun.add(step).size === 2) both.resolve();
+          await both.promise;
+          busy -= 1;
+          return { commit_id: step };
+        });
       const { molecule_id } = await it_.sling(it_.rig.id, BRANCHES);
       const molecule = await it_.finished(molecule_id);
       expect(molecule.status).toBe('completed');
       const by = new Map(molecule.steps.map((step) => [step.step, step.agent_id]));
+      expect(by.get('b1')).not.toBe(by.get('a1'));
       expect(by.get('a2')).toBe(by.get('a1'));
       expect(by.get('b2')).toBe(by.get('b1'));
+      expect(most).toBe(2);
       expect(it_.performed.filter((request) => request.molecule_id === molecule_id)).toHaveLength(5);
       await it_.until('the slots to be free', async () => {
         const queue = await it_.db.selectFrom('dispatch_queue').selectAll().where('rig_id', '=', it_.rig.id).execute();
