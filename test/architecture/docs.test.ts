@@ -50,6 +50,10 @@ describe('documents', () => {
     const explained = [...read('docs/errors.md').matchAll(/^## `?([A-Z_]+)`?\s*$/gm)].map((match) => match[1]);
     expect(new Set(explained)).toEqual(new Set(Object.keys(ERROR_CODES)));
     expect(explained).toHaveLength(new Set(explained).size);
+    const told = [...read('docs/errors.md').matchAll(/^## (\w+)\s+Exit code (\d), HTTP status (\d+)\.$/gm)];
+    expect(
+      Object.fromEntries(told.map(([, code = '', exit, http]) => [code, { exit: Number(exit), http: Number(http) }])),
+    ).toEqual(ERROR_CODES);
   });
 });
 
