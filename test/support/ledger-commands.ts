@@ -106,6 +106,18 @@ const create: fc.Arbitrary<Command> = fc.record({
     absent,
   ),
 });
+/** Tasks to begin with, that nothing refuses: commands on an empty graph are refused, one and all. */
+export const beginning: fc.Arbitrary<Command[]> = fc.array(
+  fc.record({
+    do: fc.constant('create'),
+    parent: fc.constant(null),
+    depends_on: fc.constant([]),
+    edges: fc.constant([]),
+    fields: fc.record({ priority: fc.nat(4), type: taskType, labels }, absent),
+  }),
+  { minLength: 3, maxLength: 12, size: 'max' },
+);
+
 const update: fc.Arbitrary<Command> = fc.record({
   do: fc.constant('update'),
   task,
