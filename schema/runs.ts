@@ -170,7 +170,7 @@ export interface PauseMolecule {
   readonly actor: string;
   readonly n?: number;
 }
-/** update `retryStep` of a molecule: a stuck or failed step gets new attempts. */
+/** update `retryStep` of a molecule: a failed step, or one that is ready (also stuck), gets new attempts at once. */
 export interface RetryStep {
   readonly step: string;
   readonly reason: string;

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { sql, type Kysely } from 'kysely';
 import type { Database } from '../../schema/db/tables';
+import { isOver } from '../../schema/molecule/shown';
 import type { GateState, LookAtGate } from '../../schema/runs';
 import { type Forge, repositoryOf } from './forge';
 
@@ -54,8 +55,7 @@ async function lookAtMolecule(db: Kysely<Database>, id: string): Promise<GateSta
   const { rows } = await sql<{ status: string }>`select status from molecules where id = ${id}`.execute(db);
   const [molecule] = rows;
   if (molecule === undefined) return unknown(`there is no molecule ${id}`);
-  const ended = molecule.status !== 'running' && molecule.status !== 'paused';
-  return { kind: ended ? 'open' : 'closed', reason: `molecule ${id} is ${molecule.status}` };
+  return { kind: isOver(molecule.status) ? 'open' : 'closed', reason: `molecule ${id} is ${molecule.status}` };
 }
 
 async function lookForMail(db: Kysely<Database>, address: string, since: number): Promise<GateState> {

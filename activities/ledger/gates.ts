@@ -4,6 +4,7 @@ import { TownError } from '../../schema/errors';
 import { runId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
 import { describeGate } from '../../schema/molecule/gates';
+import { isOver } from '../../schema/molecule/shown';
 import type { GateRow } from '../../schema/runs';
 import type { GateView } from '../../schema/views';
 import { command, tell, type Store, type Unit } from './command';
@@ -84,9 +85,9 @@ export async function openGatesOf(unit: Unit, kind: 'task' | 'molecule', id: str
 async function expectRunning(db: Kysely<Database>, molecule_id: string): Promise<void> {
   const { rows } = await sql<{ status: string }>`select status from molecules where id = ${molecule_id}`.execute(db);
   const status = rows[0]?.status;
-  if (status === 'running' || status === 'paused') return;
   if (status === undefined)
     throw new TownError('NOT_FOUND', `there is no molecule ${molecule_id}`, { hint: 'see: town molecule list' });
+  if (!isOver(status)) return;
   throw new TownError('WRONG_STATE', `molecule ${molecule_id} is ${status}`, {
     hint: `see: town molecule show ${molecule_id}`,
   });

@@ -4,6 +4,7 @@ import { TownError } from '../../schema/errors';
 import type { MoleculeId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
+import { isOver } from '../../schema/molecule/shown';
 import type { RunDigestView } from '../../schema/views';
 import { command, type Store, type Unit } from './command';
 import { randomId } from './digest';
@@ -121,7 +122,7 @@ async function endedMolecule(trx: Transaction<Database>, id: MoleculeId, wisp: W
   if (molecule === undefined && wisp === null) {
     throw new TownError('NOT_FOUND', `there is no molecule ${id}`, { hint: 'see: town molecule list --wisps' });
   }
-  if (molecule !== undefined && molecule.status !== 'running' && molecule.status !== 'paused') return molecule;
+  if (molecule !== undefined && isOver(molecule.status)) return molecule;
   throw new TownError('WRONG_STATE', `${id} is not over yet`, { hint: `see: town molecule show ${id}` });
 }
 

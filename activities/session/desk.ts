@@ -9,6 +9,7 @@ import type { CloseAnswer, CloseStep, DeskCaller, HookDesk } from '../../schema/
 import { ERROR_CODES, TownError, type ErrorCode } from '../../schema/errors';
 import type { AgentAddress, MoleculeId } from '../../schema/ids';
 import type { Ledger, Receipt } from '../../schema/ledger';
+import { isOver } from '../../schema/molecule/shown';
 import type { PerformStep, StepResult } from '../../schema/runs';
 import type { Timings } from '../../schema/timings';
 import type { StepBrief } from '../../schema/views';
@@ -17,7 +18,7 @@ import { createBell } from './bell';
 import { runChecks } from './checks';
 import { resultOf } from './facts';
 import { hashToken, plainEnv, type LiveSession, type SessionEnd, type Sessions } from './sessions';
-import { isOver, type StepState, type StepStates } from './step-states';
+import type { StepState, StepStates } from './step-states';
 import type { AttemptTokens } from './tokens';
 
 export interface Desk extends HookDesk {

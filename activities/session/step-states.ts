@@ -50,8 +50,3 @@ export function createStepStates(
     onChange,
   };
 }
-
-/** Molecules in these states schedule no more steps. */
-export function isOver(molecule_status: string): boolean {
-  return molecule_status === 'completed' || molecule_status === 'failed' || molecule_status === 'cancelled';
-}

@@ -19,6 +19,7 @@ import {
 } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
 import type { Ask, ConvoyInput, Ledger, RigInput, SlingTarget } from '../../schema/ledger';
+import { isOver, mayBegin } from '../../schema/molecule/shown';
 import type { DispatchQuestion } from '../../schema/policy';
 import type { IssueSource } from '../../schema/task/issue-source';
 import type { AgentView, ConvoyView, GateView, MoleculeView, RigView, StepView, TaskView } from '../../schema/views';
@@ -74,7 +75,7 @@ export interface TownClient extends Straight {
   resumeMolecule(ask: Ask, molecule_id: MoleculeId, reason: string): Promise<{ n: number }>;
   /** Ends it. A task that was made for it is closed as cancelled, any other is open again. */
   cancelMolecule(ask: Ask, molecule_id: MoleculeId, reason: string): Promise<{ task: TaskView | null }>;
-  /** A stuck or failed step gets new attempts. */
+  /** A failed step, or one that waits for its next attempt or is stuck, gets new attempts. */
   retryStep(ask: Ask, molecule_id: MoleculeId, wish: { step: string; reason: string }): Promise<{ n: number }>;
   /** Appends the steps of another formula to a running molecule, as `<ref>.<step>`. */
   bond(ask: Ask, molecule_id: MoleculeId, wish: BondWish): Promise<{ ref: string; formula: string; steps: number }>;
@@ -324,7 +325,7 @@ export function createTownClient(parts: TownParts): TownClient {
 
   async function expectRunning(molecule_id: MoleculeId): Promise<MoleculeView> {
     const molecule = await ledger.getMolecule(molecule_id);
-    if (molecule.status === 'running' || molecule.status === 'paused') return molecule;
+    if (!isOver(molecule.status)) return molecule;
     throw new TownError('WRONG_STATE', `molecule ${molecule_id} is ${molecule.status}`, {
       hint: `see: town molecule show ${molecule_id}`,
     });
@@ -488,12 +489,11 @@ export function createTownClient(parts: TownParts): TownClient {
     async retryStep(ask, molecule_id, { step, reason }) {
       const molecule = await expectRunning(molecule_id);
       const found = stepOf(molecule, step);
-      const open = found.status === 'closed' ? found.outcome === 'failed' : found.status === 'ready';
-      if (!open) {
+      if (!mayBegin(found)) {
         const state = found.status === 'closed' ? `closed as ${found.outcome ?? 'done'}` : found.status;
         throw new TownError(
           'WRONG_STATE',
-          `step ${found.step} of ${molecule_id} is ${state}: neither stuck nor failed`,
+          `step ${found.step} of ${molecule_id} is ${state}: neither ready nor failed`,
           {
             hint: `see: town molecule show ${molecule_id}`,
           },

@@ -3,6 +3,7 @@ import type { Json } from '../json';
 import { itemPrefixes, spawnProblem, undoPrefix } from './groups';
 import { type End, isWorkedOn, type Molecule, type MoleculeEvent, ownersOf, stepAt, type StepClosed } from './molecule';
 import { dig, keptOutput } from './output';
+import { mayBegin } from './shown';
 
 /** What the end of a step means for the molecule, as its formula says: closed, tried again, skipped, with what it brings. */
 export function endStep(molecule: Molecule, position: number, end: End): MoleculeEvent {
@@ -53,8 +54,7 @@ export function reopenProblem(molecule: Molecule, position: number): string | nu
   const { id, state } = step;
   if (molecule.status !== 'running') return `molecule ${molecule.id} is ${molecule.status}`;
   if (!isWorkedOn(step)) return `nobody works on step ${id} itself: try one of its steps again`;
-  if (state.status === 'ready' && state.stuck) return null;
-  if (state.status !== 'closed' || state.outcome !== 'failed') return `step ${id} is neither stuck nor failed`;
+  if (!mayBegin(state)) return `step ${id} is neither ready nor failed`;
   if (molecule.instances?.some(({ kind, by }) => kind === 'undo' && by === position) === true)
     return `the compensation of step ${id} has begun`;
   const closed = ownersOf(molecule, step).find((owner) => owner.state.status === 'closed');

@@ -184,7 +184,7 @@ export type MoleculeEvent =
       readonly commit_id: string | null;
       readonly by: string;
     }
-  /** A person has it tried again: a stuck step, or one that failed. */
+  /** A person has it tried again: a step that failed, or one that is ready: stuck, or waiting for its next attempt. */
   | { readonly type: 'step_reopened'; readonly step: number; readonly by: string; readonly reason: string }
   /** Its `when`, evaluated once its needs were met: it goes on, or is closed as skipped. */
   | { readonly type: 'condition_found'; readonly step: number; readonly holds: boolean }

@@ -176,8 +176,8 @@ describe('steering a molecule', () => {
   });
 
   it.each<[string[], RegExp, number]>([
-    [['molecule', 'retry', 'mol-1', 'scan'], /is closed as done: neither stuck nor failed/, 4],
-    [['molecule', 'retry', 'mol-1', 'scan.0.fix'], /is hooked: neither stuck nor failed/, 4],
+    [['molecule', 'retry', 'mol-1', 'scan'], /is closed as done: neither ready nor failed/, 4],
+    [['molecule', 'retry', 'mol-1', 'scan.0.fix'], /is hooked: neither ready nor failed/, 4],
     [['molecule', 'retry', 'mol-1', 'none'], /has no step none/, 3],
     [['molecule', 'skip', 'mol-1', 'ship'], /skipping a step needs a reason/, 2],
     [['molecule', 'cancel', 'mol-1', '--reason', ' '], /cancelling needs a reason/, 2],

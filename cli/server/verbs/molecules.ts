@@ -189,7 +189,7 @@ export const moleculeVerbs: readonly Verb[] = [
   }),
   defineVerb({
     words: ['molecule', 'retry'],
-    summary: 'give a stuck or failed step new attempts',
+    summary: 'give a step that failed, is stuck or waits for its next attempt new ones, at once',
     args: { molecule: moleculeArg, step: stepArg },
     flags: { reason },
     examples: ['town molecule retry mol-k3f9a2b1 run-tests --reason "the database is back"'],

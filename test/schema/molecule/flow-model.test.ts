@@ -92,9 +92,9 @@ class Naive {
 
   begins(id: string): void {
     const node = this.nodes.get(id)!;
+    if (node.worked && isOver(node)) node.tries += 1;
     node.shown = 'ready';
     node.output = {};
-    if (node.worked) node.tries += 1;
     node.begun = true;
   }
 

@@ -859,12 +859,19 @@ describe('who may be begun again', () => {
       'molecule m-1 is refused',
     ],
     ['no loop', pour([flowed('l', looping(isDone('x')))], { body: [step('x')] }), 'l', 'nobody works on step l itself'],
-    ['nothing that is under way', pour([step('a')]), 'a', 'step a is neither stuck nor failed'],
+    [
+      'nothing that is under way',
+      pour([step('a')])
+        .record(granted())
+        .record(hooked(0)),
+      'a',
+      'step a is neither ready nor failed',
+    ],
     [
       'nothing that was skipped',
       pour([step('a'), step('b')]).ends('a', { outcome: 'skipped' }),
       'a',
-      'neither stuck nor failed',
+      'neither ready nor failed',
     ],
     ['what failed', pour([step('a'), step('b')]).fails('a'), 'a', null],
     [
@@ -891,6 +898,16 @@ describe('who may be begun again', () => {
     const found = reopenProblem(play.molecule, play.at(name));
     if (problem === null) expect(found).toBeNull();
     else expect(found).toContain(problem);
+  });
+
+  it('a step that waits for its next attempt: at once, with new attempts, under the same round', () => {
+    const play = new Play(inputOf([step('a')])).record(granted());
+    for (const dispatch of [1, 2]) play.record(hooked(0, { dispatch })).record(lost(0, { dispatch }));
+    expect(play.due()).toEqual([]);
+    expect(reopenProblem(play.molecule, 0)).toBeNull();
+    play.record({ type: 'step_reopened', step: 0, by: 'ada', reason: '' });
+    expect(play.step('a')).toMatchObject({ losses: 0, round: 1, state: { status: 'ready', stuck: false } });
+    expect(play.due()).toMatchObject([{ kind: 'hook_step', attempt: 3, dispatch: 3, round: 1 }]);
   });
 
   it('a stuck step', () => {
