@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { SocketAnswer, SocketRequest } from '../schema/desk';
@@ -21,16 +21,27 @@ export function findSocket(cwd: string, env: NodeJS.ProcessEnv): string | null {
 }
 
 /** What the caller's surroundings say of it. With a token, the request has a key: a session's command is repeated when its answer is lost. */
-export function requestOf(argv: readonly string[], tty: boolean, env: NodeJS.ProcessEnv): KeyedRequest {
-  const token = readToken(env);
+export function requestOf(
+  path: string,
+  argv: readonly string[],
+  tty: boolean,
+  cwd = process.cwd(),
+  env = process.env,
+): KeyedRequest {
+  const given = readToken(env);
+  const agent = env['TOWN_AGENT'];
+  const kept = given === null ? keptToken(path, agent, cwd) : null;
+  const token = given ?? kept;
   return {
     v: 1,
     id: 1,
     argv,
-    cwd: process.cwd(),
+    cwd,
     tty,
     user: env['USER'] ?? env['LOGNAME'] ?? '',
     ...(token === null ? {} : { token, key: requestKey() }),
+    ...(kept === null ? {} : { kept: true }),
+    ...(agent === undefined ? {} : { agent }),
   };
 }
 
@@ -90,13 +101,55 @@ export async function ask(
 ): Promise<SocketAnswer> {
   for (let until = 0; ;) {
     try {
-      return await askOnce(path, request);
+      const answer = await askOnce(path, request);
+      if (answer.attached !== undefined) keepToken(path, answer.attached);
+      return answer;
     } catch (error) {
       if (!(error instanceof SocketLost)) throw error;
       if (until === 0 || error.sent) until = Date.now() + patienceMs;
       if (Date.now() >= until || (error.sent && request.key === undefined)) throw error;
       await new Promise((wake) => setTimeout(wake, 50));
     }
+  }
+}
+
+/** Beside the socket, for this user alone: a file for each agent that somebody attached by `town hook`. */
+function keptFolder(socket: string): string {
+  return join(dirname(socket), 'attached');
+}
+
+function keepToken(socket: string, attached: NonNullable<SocketAnswer['attached']>): void {
+  const folder = keptFolder(socket);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const file = join(folder, `${attached.agent.replaceAll('/', '.')}.json`);
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, JSON.stringify(attached), { mode: 0o600 });
+  renameSync(draft, file);
+}
+
+/** Of the agent that is named, else of the one in whose folder we are: the nearest, when there are several. */
+function keptToken(socket: string, agent: string | undefined, cwd: string): string | null {
+  if (agent === '') return null;
+  let names: string[];
+  try {
+    names = readdirSync(keptFolder(socket)).filter((name) => name.endsWith('.json'));
+  } catch {
+    return null; // nobody has attached here yet
+  }
+  const found = names.flatMap((name) => readKept(join(keptFolder(socket), name)) ?? []);
+  if (agent !== undefined) return found.find((each) => each.agent === agent)?.token ?? null;
+  return (
+    found
+      .filter(({ folder }) => folder !== null && (cwd === folder || cwd.startsWith(`${folder}/`)))
+      .sort((a, b) => (b.folder?.length ?? 0) - (a.folder?.length ?? 0))[0]?.token ?? null
+  );
+}
+
+function readKept(file: string): NonNullable<SocketAnswer['attached']> | null {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as NonNullable<SocketAnswer['attached']>; // our own file, replaced as a whole
+  } catch {
+    return null; // gone, or not ours to read
   }
 }
 

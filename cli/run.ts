@@ -11,7 +11,7 @@ const LOCAL = new Set(['install', 'up', 'down', 'status', 'doctor', 'serve', 'he
 async function main(argv: readonly string[]): Promise<void> {
   const socket = goesToSocket(argv) ? findSocket(process.cwd(), process.env) : null;
   if (socket !== null) {
-    const request = requestOf(argv, process.stdout.isTTY === true, process.env);
+    const request = requestOf(socket, argv, process.stdout.isTTY === true);
     try {
       const answer = await ask(socket, request);
       if (answer.unknown !== true) return print(answer.stdout, answer.stderr, answer.code);

@@ -1,4 +1,4 @@
-import type { AgentAddress, MoleculeId } from './ids';
+import type { AgentAddress, MoleculeId, RigId } from './ids';
 import type { JsonObject } from './json';
 import type { StepBrief } from './views';
 
@@ -19,6 +19,8 @@ export interface HookDesk {
   closeStep(caller: DeskCaller, close: CloseStep): Promise<CloseAnswer>;
   /** Agents whose hooks this host serves now. */
   held(): readonly AgentAddress[];
+  /** The top folder of the working tree that holds `path`. Without a rig: the folder itself. @throws PATH_OUTSIDE_RIG, NOT_FOUND */
+  placeIn(rig_id: RigId | null, path: string): Promise<string>;
   /** Serves an agent whose session somebody else started (`town attach`): opens an external session and answers its token. */
   attach(
     agent: AgentAddress,
@@ -63,6 +65,10 @@ export interface SocketRequest {
   readonly tty: boolean;
   /** Session token of an agent, or absent for the person at the keyboard. */
   readonly token?: string;
+  /** The token is not from the environment: the client kept it since the first `town hook` in this place. */
+  readonly kept?: true;
+  /** TOWN_AGENT: whose hook the first `town hook` without a token attaches to. Empty: nobody's, a person asks. */
+  readonly agent?: string;
   /** What the caller's machine calls him; who has a token is known by that alone. */
   readonly user: string;
   /** Idempotency key of the command: repeated after a lost answer, it changes nothing. */
@@ -79,4 +85,6 @@ export interface SocketAnswer {
   readonly stdout: string;
   readonly stderr: string;
   readonly unknown?: true;
+  /** A session was attached: the client keeps its token for this agent, and for those who ask from this folder or below. */
+  readonly attached?: { readonly agent: string; readonly folder: string | null; readonly token: string };
 }

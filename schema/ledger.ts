@@ -393,9 +393,11 @@ export interface Ledger {
 
   addAgent(
     ask: Ask,
-    agent: { id: AgentAddress; role: string; rig_id: RigId | null; runtime: Runtime },
+    agent: { id: AgentAddress; role: string; rig_id: RigId | null; runtime: Runtime; worktree?: string },
   ): Promise<AgentView>;
   getAgent(id: AgentAddress): Promise<AgentView & { runtime: Runtime }>;
+  /** Agents whose sessions somebody else starts and whose folder holds this one, nearest first. */
+  agentsAt(folder: string): Promise<{ id: AgentAddress; worktree: string }[]>;
   listAgents(filter: { rig_id?: RigId; status?: string }): Promise<AgentView[]>;
   retireAgent(ask: Ask, id: AgentAddress): Promise<AgentView>;
   seen(agent: AgentAddress): Promise<void>;

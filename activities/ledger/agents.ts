@@ -9,7 +9,10 @@ import { json, line } from './input';
 import { allOf, byName, having, mapPage } from './pages';
 import { findRig } from './rigs';
 
-type AgentCommands = Pick<Ledger, 'addAgent' | 'getAgent' | 'listAgents' | 'agentPage' | 'retireAgent' | 'seen'>;
+type AgentCommands = Pick<
+  Ledger,
+  'addAgent' | 'getAgent' | 'agentsAt' | 'listAgents' | 'agentPage' | 'retireAgent' | 'seen'
+>;
 
 interface AgentRow {
   id: string;
@@ -33,8 +36,8 @@ export function agentCommands(store: Store): AgentCommands {
       return command(store, ask, 'addAgent', agent, async (unit) => {
         if (agent.rig_id !== null) await findRig(unit.trx, agent.rig_id);
         const { rows } = await sql`
-          insert into agents (id, role, rig_id, name, runtime)
-          values (${agent.id}, ${agent.role}, ${agent.rig_id}, ${agent.id.split('/').at(-1)}, ${runtime}::jsonb)
+          insert into agents (id, role, rig_id, name, runtime, worktree)
+          values (${agent.id}, ${agent.role}, ${agent.rig_id}, ${agent.id.split('/').at(-1)}, ${runtime}::jsonb, ${agent.worktree ?? null})
           on conflict (id) do nothing returning id`.execute(unit.trx);
         if (rows.length === 0) {
           throw new TownError('ALREADY_EXISTS', `an agent ${agent.id} exists`, { hint: 'see: town agent list' });
@@ -54,6 +57,14 @@ export function agentCommands(store: Store): AgentCommands {
     async getAgent(id) {
       const row = await findAgent(store.db, id);
       return { ...agentView(row), runtime: row.runtime };
+    },
+    async agentsAt(folder) {
+      const { rows } = await sql<{ id: string; worktree: string }>`
+        select id, worktree from agents
+        where runtime ->> 'preset' = 'external' and status <> 'retired'
+          and (worktree = ${folder} or starts_with(${folder}, worktree || '/'))
+        order by length(worktree) desc, id limit 20`.execute(store.db);
+      return rows;
     },
     async listAgents({ rig_id, status }) {
       const where = allOf(having({ rig_id, status }));

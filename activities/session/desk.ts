@@ -516,6 +516,8 @@ export function createDesk(options: DeskOptions): Desk {
 
     held: () => options.held(),
 
+    placeIn: (rig_id, path) => sessions.placeIn(rig_id, path),
+
     async attach(agent, worktree, actor) {
       if (!options.held().includes(agent)) await options.refreshHeld();
       if (!options.held().includes(agent)) {

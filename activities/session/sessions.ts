@@ -4,8 +4,10 @@
  * adopted, whoever started it. Anything else is ended first, and a new session is opened in the ledger (which raises the
  * incarnation and so shuts out the old one) before its process exists. */
 import { createHash, randomBytes } from 'node:crypto';
+import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { HookDesk } from '../../schema/desk';
 import { TownError } from '../../schema/errors';
 import type { AgentAddress, MoleculeId, RigId, TaskId } from '../../schema/ids';
 import type { Ledger, Runtime, SessionRow } from '../../schema/ledger';
@@ -60,6 +62,7 @@ export interface Sessions {
     worktree: string | null,
     actor: string,
   ): Promise<{ token: string; incarnation: number; session_id: string }>;
+  placeIn: HookDesk['placeIn'];
   onAttached(listener: (agent: AgentAddress) => void): () => void;
   /** An external session has called: its lease starts again. */
   touch(agent: AgentAddress): void;
@@ -359,6 +362,15 @@ export function createSessions(options: SessionsOptions): Sessions {
     return { session, fresh: true };
   }
 
+  async function placeIn(rig_id: RigId | null, path: string): Promise<string> {
+    if (rig_id !== null) return await worktrees.topInRig((await ledger.getRig(rig_id)).path, path);
+    try {
+      return realpathSync(path);
+    } catch (cause) {
+      throw new TownError('NOT_FOUND', `there is no folder ${path}`, { cause });
+    }
+  }
+
   const stop = (agent: AgentAddress, reason: string): Promise<void> =>
     alone(agent, async () => {
       const entry = entries.get(agent);
@@ -396,9 +408,7 @@ export function createSessions(options: SessionsOptions): Sessions {
           });
         }
         const view = await ledger.getAgent(agent);
-        if (worktree !== null && view.rig_id !== null) {
-          await worktrees.assertOfRig((await ledger.getRig(view.rig_id)).path, worktree);
-        }
+        const top = worktree === null ? null : await placeIn(view.rig_id, worktree);
         const token = randomBytes(32).toString('base64url');
         const token_hash = hashToken(token);
         const opening = {
@@ -406,7 +416,7 @@ export function createSessions(options: SessionsOptions): Sessions {
           preset: 'external',
           token_hash,
           host_id: options.hostId,
-          worktree,
+          worktree: top,
           molecule_id: null,
         };
         const { session_id, incarnation, previous } = await ledger.openSession({ actor: asker }, opening);
@@ -418,7 +428,7 @@ export function createSessions(options: SessionsOptions): Sessions {
           agent,
           incarnation,
           preset: 'external',
-          worktree,
+          worktree: top,
           branch: null,
           molecule_id: null,
           token_hash,
@@ -430,6 +440,8 @@ export function createSessions(options: SessionsOptions): Sessions {
         for (const listener of attachedListeners) listener(agent);
         return { token, incarnation, session_id };
       }),
+
+    placeIn,
 
     onAttached(listener) {
       attachedListeners.add(listener);

@@ -41,8 +41,9 @@ export interface Worktrees {
   /** Writes the files of a commit into the folder `dir`, which must exist.
    *  @throws INVALID_INPUT for what is no reachable commit, GIT_FAILED */
   exportCommit(path: string, commit: string, dir: string): Promise<void>;
-  /** @throws PATH_OUTSIDE_RIG unless `path` is a working tree of the rig's repository. */
-  assertOfRig(rigPath: string, path: string): Promise<void>;
+  /** The top folder of the working tree of the rig's repository that holds `path`.
+   *  @throws PATH_OUTSIDE_RIG */
+  topInRig(rigPath: string, path: string): Promise<string>;
 }
 
 const MOLECULE = /^[a-z0-9][a-z0-9.-]{0,79}$/;
@@ -118,10 +119,11 @@ export function createWorktrees(options: { readonly root: string }): Worktrees {
       await pipeArchive(path, id, dir);
     },
 
-    async assertOfRig(rigPath, path) {
+    async topInRig(rigPath, path) {
       const [rig, own] = await Promise.all([commonDirOf(rigPath), commonDirOf(path)]);
       if (rig === null) throw new TownError('GIT_FAILED', `${rigPath} is not a git repository`);
-      if (own === rig) return;
+      const top = own === rig ? await tryGit(path, ['rev-parse', '--show-toplevel']) : null;
+      if (top !== null) return top.trim();
       throw new TownError('PATH_OUTSIDE_RIG', `${path} is not a working tree of ${rigPath}`, {
         hint: 'name a folder inside the rig, or a worktree of its repository',
       });

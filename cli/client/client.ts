@@ -24,6 +24,7 @@ import type { DispatchQuestion } from '../../schema/policy';
 import type { IssueSource } from '../../schema/task/issue-source';
 import type { AgentView, ConvoyView, GateView, MoleculeView, RigView, StepView, TaskView } from '../../schema/views';
 import { createExchange, type Exchange } from './exchange';
+import { createJoin } from './join';
 import { createFormulaShelf, sha256, type FormulaShelf } from './formulas';
 
 /**
@@ -31,6 +32,8 @@ import { createFormulaShelf, sha256, type FormulaShelf } from './formulas';
  * What the ledger answers alone is the ledger's own method; the rest joins formulas, policy and ledger into one request.
  */
 export interface TownClient extends Straight {
+  /** Folder of the town. */
+  readonly root: string;
   readonly formulas: FormulaShelf;
   /** Tasks as files and from code hosts. */
   readonly exchange: Exchange;
@@ -62,6 +65,15 @@ export interface TownClient extends Straight {
   /** Opens a session of the agent for somebody who started it, and resumes its hook. The token is answered once.
    *  @throws UNAVAILABLE where its hook is not served, CONFLICT while a session that the town started lives, PATH_OUTSIDE_RIG */
   attach(ask: Ask, agent: AgentAddress, worktree: string | null): ReturnType<HookDesk['attach']>;
+  /** `addAgent`, with its folder checked. @throws INVALID_INPUT for a folder of an agent that the town starts, PATH_OUTSIDE_RIG */
+  registerAgent: Ledger['addAgent'];
+  /** The session that the first call in an agent's place opens, and that later calls there join while it lives. `stale`: the caller had
+   *  one that is over; it is thrown when a later session lives, which must not be put out. A worktree outside of the rig is none. */
+  joinHook(
+    ask: Ask,
+    agent: AgentAddress,
+    wish: { readonly worktree: string | null; readonly stale: TownError | null },
+  ): Promise<{ readonly session: DeskCaller; readonly token: string }>;
   /** Takes the permission to stop back. */
   resumeHook(ask: Ask, agent: AgentAddress, reason: string): Promise<{ n: number }>;
   /** An operator ends a step. */
@@ -117,6 +129,7 @@ const STRAIGHT = [
   'listConvoys',
   'addAgent',
   'getAgent',
+  'agentsAt',
   'listAgents',
   'listEvents',
   'verifyAudit',
@@ -336,6 +349,15 @@ export function createTownClient(parts: TownParts): TownClient {
     return { n: await ledger.tellRun(ask, runId.molecule(molecule_id), message) };
   }
 
+  async function attach(ask: Ask, agent: AgentAddress, worktree: string | null) {
+    if (desk === null) {
+      throw new TownError('UNAVAILABLE', 'no agent host runs here', { hint: 'start the town with: town up' });
+    }
+    const opened = await desk.attach(parseAgentAddress(agent), worktree, ask.actor);
+    if ((await ledger.hook(agent)).status === 'paused') await tellHook(ask, agent, 'resume', 'a session was attached');
+    return opened;
+  }
+
   async function tellHook(ask: Ask, agent: AgentAddress, name: 'pause' | 'resume', reason: string) {
     const { status } = await ledger.getAgent(agent);
     if (status === 'retired') {
@@ -365,6 +387,7 @@ export function createTownClient(parts: TownParts): TownClient {
     ...pick(ledger),
     formulas,
     exchange: createExchange({ ledger, root: parts.root, issues: parts.issues ?? null }),
+    root: parts.root,
     desk,
     rigPath,
     sling,
@@ -442,14 +465,17 @@ export function createTownClient(parts: TownParts): TownClient {
       });
     },
     resumeHook: (ask, agent, reason) => tellHook(ask, agent, 'resume', reason),
-    async attach(ask, agent, worktree) {
-      if (desk === null) {
-        throw new TownError('UNAVAILABLE', 'no agent host runs here', { hint: 'start the town with: town up' });
+    attach,
+    joinHook: createJoin({ ledger, desk, attach }),
+    async registerAgent(ask, agent) {
+      const { worktree = null, rig_id, runtime } = agent;
+      if (worktree !== null && runtime.preset !== 'external') {
+        throw new TownError('INVALID_INPUT', 'the town makes the worktrees of the sessions that it starts itself', {
+          hint: 'a folder is for an agent with --external',
+        });
       }
-      const opened = await desk.attach(parseAgentAddress(agent), worktree, ask.actor);
-      if ((await ledger.hook(agent)).status === 'paused')
-        await tellHook(ask, agent, 'resume', 'a session was attached');
-      return opened;
+      if (worktree === null || desk === null) return await ledger.addAgent(ask, agent);
+      return await ledger.addAgent(ask, { ...agent, worktree: await desk.placeIn(rig_id, worktree) });
     },
     async resolveStep(ask, molecule_id, wish) {
       const found = stepOf(await ledger.getMolecule(molecule_id), wish.step);

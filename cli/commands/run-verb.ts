@@ -30,7 +30,7 @@ export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void
   const piped = wanted === 'file' ? await keepPiped() : null;
   const words = piped === null ? argv : argv.map((word) => (word === '-' ? piped.file : word));
   const request = {
-    ...requestOf([...verb.words, ...words], process.stdout.isTTY === true, process.env),
+    ...requestOf(socket, [...verb.words, ...words], process.stdout.isTTY === true),
     ...(stdin === undefined ? {} : { stdin }),
     ...(verb.readsForgeToken?.(parsed) === true ? { forge_token: process.env['GITHUB_TOKEN']?.trim() || null } : {}),
   };
@@ -54,7 +54,7 @@ async function follow(socket: string, verb: Verb, argv: readonly string[], json:
     let events: EventView[] = [];
     try {
       const asked = [...verb.words, `--after=${after}`, ...kept];
-      const answer = await askService(socket, requestOf([...asked, '--json'], false, process.env));
+      const answer = await askService(socket, requestOf(socket, [...asked, '--json'], false));
       if (answer.code !== 0) {
         // The text belongs to the caller, whatever form was asked for inside.
         process.stderr.write(answer.stderr);

@@ -1,9 +1,10 @@
-import type { SocketAnswer, SocketRequest } from '../../schema/desk';
+import type { SocketAnswer } from '../../schema/desk';
 import { ERROR_CODES, exitCodeOf, TownError } from '../../schema/errors';
 import type { KeyedRequest } from '../ask';
-import { askOfSession, type TownClient } from '../client/client';
+import type { TownClient } from '../client/client';
+import { identify } from './caller';
 import { printable } from './print';
-import { parseVerb, type Caller } from './verb';
+import { parseVerb } from './verb';
 import { findVerb } from './verbs';
 
 /** One command line in, what is printed out. Never rejects: a refusal is an answer too. */
@@ -18,6 +19,7 @@ export async function answerRequest(
   const { verb, rest } = found;
   const end = rest.indexOf('--');
   const json = (end < 0 ? rest : rest.slice(0, end)).includes('--json');
+  let attached: Pick<SocketAnswer, 'attached'> = {};
   try {
     const parsed = parseVerb(verb, rest);
     // Only the full command set reads what is piped into it, and the caller's environment, and asks again with that.
@@ -28,38 +30,23 @@ export async function answerRequest(
       (wanted === 'text' && request.stdin === undefined) ||
       (verb.readsForgeToken?.(parsed) === true && request.forge_token === undefined);
     if (isForCommands) return { id, code: 2, stdout: '', stderr: '', unknown: true };
-    const caller = await identify(town, request, parsed.key ?? request.key);
+    const isOwn = verb.attaches === true && parsed.args['agent'] === undefined;
+    const { caller, ...identity } = await identify(town, request, parsed.key ?? request.key, isOwn);
+    attached = identity;
     const answer = await verb.run(town, { ...parsed, caller });
     const stdout = parsed.json
       ? `${JSON.stringify(answer.data, null, request.tty ? 2 : 0)}\n`
       : answer.text(request.tty);
-    return { id, code: answer.code ?? 0, stdout, stderr: answer.talk ?? '' };
+    const news =
+      attached.attached === undefined
+        ? ''
+        : `attached as ${caller.session?.agent}, incarnation ${caller.session?.incarnation}\n`;
+    return { id, code: answer.code ?? 0, stdout, stderr: `${news}${answer.talk ?? ''}`, ...attached };
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal.code === 'INTERNAL') onBug(error);
-    return { id, code: exitCodeOf(refusal.code), stdout: '', stderr: describeError(refusal, json) };
+    return { id, code: exitCodeOf(refusal.code), stdout: '', stderr: describeError(refusal, json), ...attached };
   }
-}
-
-/** Who asks. An agent is known by its token, and only by that. */
-async function identify(town: TownClient, request: SocketRequest, key: string | undefined): Promise<Caller> {
-  const keyPart = key === undefined ? {} : { key };
-  const given = { cwd: request.cwd, stdin: request.stdin ?? null, forgeToken: request.forge_token ?? null };
-  if (request.token === undefined) {
-    return { ask: { actor: personOf(request.user), ...keyPart }, session: null, ...given };
-  }
-  if (town.desk === null) {
-    throw new TownError('UNAVAILABLE', 'no agent host runs here, so the session cannot be recognised', {
-      hint: 'wait a moment and ask again',
-    });
-  }
-  const session = await town.desk.authenticate(request.token);
-  return { ask: { ...askOfSession(session), ...keyPart }, session, ...given };
-}
-
-export function personOf(user: string): string {
-  const name = user.replaceAll(/[^A-Za-z0-9._-]/g, '').slice(0, 64);
-  return `person:${name === '' ? 'unknown' : name}`;
 }
 
 /** What callers are told of any failure. Bugs become INTERNAL, with their message and no more. */

@@ -11,7 +11,8 @@ import { parseTaskId } from '../../schema/ids';
 import type { Ask, TaskInput } from '../../schema/ledger';
 import { OUTCOMES } from '../../schema/task/status';
 import type { TownClient } from '../client/client';
-import { personOf, refusalOf } from './answer';
+import { refusalOf } from './answer';
+import { personOf } from './caller';
 import { given } from './verbs/shared';
 
 /**

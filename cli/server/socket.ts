@@ -35,6 +35,8 @@ const RequestSchema = z.strictObject({
   cwd: z.string().max(4096),
   tty: z.boolean(),
   token: z.string().min(1).max(512).optional(),
+  kept: z.literal(true).optional(),
+  agent: z.string().max(256).optional(),
   user: z.string().max(256),
   key: z.string().min(1).max(150).optional(),
   stdin: text.optional(),

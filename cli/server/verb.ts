@@ -18,6 +18,8 @@ export interface Verb {
   readonly args: Readonly<Record<string, ArgSpec>>;
   readonly flags: Readonly<Record<string, FlagSpec>>;
   readonly examples: readonly string[];
+  /** Without the argument `agent` it is about the caller's own hook: where an agent is at home, its first call there attaches. */
+  readonly attaches?: true;
   /** Absent: the verb can be asked over the socket. Otherwise it can not with these flags, and the command set does it. */
   readonly localWith?: readonly string[];
   /**

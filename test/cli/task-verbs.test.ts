@@ -174,7 +174,14 @@ test('a session reads files of its worktree only', async () => {
 });
 
 const refuse = () => Promise.reject(new Error('not asked here'));
-const noDesk = { current: refuse, closeStep: refuse, attach: refuse, held: () => [], authenticate: refuse };
+const noDesk = {
+  current: refuse,
+  closeStep: refuse,
+  attach: refuse,
+  placeIn: refuse,
+  held: () => [],
+  authenticate: refuse,
+};
 
 test('wisps and short-lived molecules', async () => {
   const wisp = (

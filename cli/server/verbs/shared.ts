@@ -56,6 +56,6 @@ export function meantAgent(named: string | undefined, caller: Caller, verb: stri
   const agent = named ?? caller.session?.agent;
   if (agent !== undefined) return agent;
   throw new TownError('USAGE', 'which agent is meant is not clear: this is no session of an agent', {
-    hint: `town ${verb} <agent>; the agents are listed by: town agent list`,
+    hint: `town ${verb} <agent>; the agents are listed by: town agent list; in a terminal of one: export TOWN_AGENT=<agent>`,
   });
 }

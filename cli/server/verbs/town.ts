@@ -77,21 +77,27 @@ export const townVerbs: readonly Verb[] = [
     args: { agent: { summary: '<rig>/<group>/<name>, or one word for the town', required: true }, command },
     flags: {
       role: { kind: 'text', summary: 'its role; the group when absent' },
+      worktree: { kind: 'text', summary: 'with --external: its folder; the first town hook there attaches' },
       external,
       env,
     },
-    examples: ['town agent add acme/polecats/amber', 'town agent add acme/crew/bea --external'],
+    examples: [
+      'town agent add acme/polecats/amber',
+      'town agent add acme/crew/bea --external',
+      'town agent add acme/crew/bea --external --worktree ../acme-bea',
+    ],
     async run(town, { args, flags, caller }) {
       const id = parseAgentAddress(args.agent);
       const [first = id, group] = id.split('/');
       const rig_id = group === undefined ? null : first;
       // Runtime of the rig: it was written by addRig, from a Runtime.
       const inherited = rig_id === null ? null : ((await town.getRig(rig_id)).runtime as unknown as Runtime);
-      const agent = await town.addAgent(caller.ask, {
+      const agent = await town.registerAgent(caller.ask, {
         id,
         role: flags.role ?? group ?? id,
         rig_id,
         runtime: readRuntime(args.command, flags.env, flags.external) ?? inherited ?? { preset: 'external' },
+        ...(flags.worktree === undefined ? {} : { worktree: resolve(caller.cwd, flags.worktree) }),
       });
       return { data: agent, text: () => `${agent.id} added (${agent.role}, ${agent.preset})\n` };
     },

@@ -23,6 +23,7 @@ const resume = { kind: 'switch', summary: 'take over a task that is in progress'
 const agentArg = { summary: 'address of the agent; in a session: oneself' } as const;
 
 const showHook = {
+  attaches: true,
   args: { agent: agentArg },
   flags: {
     wait: {
@@ -157,6 +158,7 @@ export const workVerbs: readonly Verb[] = [
   }),
   defineVerb({
     words: ['prime'],
+    attaches: true,
     summary: 'what an agent needs to know to work: who it is, the rule, the step, the commands',
     args: { agent: agentArg },
     flags: {},
@@ -227,7 +229,8 @@ export const workVerbs: readonly Verb[] = [
       const opened = await town.attach(caller.ask, args.agent, worktree);
       return {
         data: { agent_id: args.agent, ...opened },
-        text: () => `export TOWN_TOKEN=${opened.token}\nexport TOWN_AGENT=${args.agent}\n`,
+        text: () =>
+          `export TOWN_TOKEN=${opened.token}\nexport TOWN_AGENT=${args.agent}\nexport TOWN_ROOT=${shellWord(town.root)}\n`,
         talk: `${args.agent} is attached as incarnation ${opened.incarnation}\n`,
       };
     },
@@ -375,6 +378,10 @@ async function answerSling(
     resume: flags.resume,
   });
   return { data: slung, text: () => describeSlung(slung) };
+}
+
+function shellWord(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 function describeSlung({ task, molecule_id, target, formula }: Slung): string {

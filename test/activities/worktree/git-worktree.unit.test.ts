@@ -89,6 +89,8 @@ test('exports a commit and refuses what is none', async () => {
 test('refuses ids that leave the folder, and trees of another repository', async () => {
   expect(() => worktrees.pathOf('acme/polecats/amber', '../../x')).toThrow(/not the id of a molecule/);
   git(root, 'init', '-q', 'other');
-  await expect(worktrees.assertOfRig(rig, join(root, 'other'))).rejects.toMatchObject({ code: 'PATH_OUTSIDE_RIG' });
-  await worktrees.assertOfRig(rig, (await worktrees.ensure(want('mol-1'))).path);
+  await expect(worktrees.topInRig(rig, join(root, 'other'))).rejects.toMatchObject({ code: 'PATH_OUTSIDE_RIG' });
+  const { path } = await worktrees.ensure(want('mol-1'));
+  mkdirSync(join(path, 'below'), { recursive: true });
+  expect(await worktrees.topInRig(rig, join(path, 'below'))).toBe(path);
 });

@@ -55,6 +55,7 @@ export function createFakeDesk(brief: StepBrief): FakeDesk {
       return answer;
     },
     held: () => [AGENT],
+    placeIn: async (_rig, path) => path,
     async attach(agent) {
       if (agent !== AGENT) throw new TownError('UNAVAILABLE', `the hook of ${agent} is not served here`);
       const incarnation = tokens.push(`token-${tokens.length + 1}-of-amber`);
