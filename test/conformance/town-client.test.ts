@@ -1,5 +1,5 @@
 import { clientOf } from '../support/client';
-import { testDatabase } from '../support/database';
+import { sealAll, testDatabase } from '../support/database';
 import { describeTownClient } from './town-client';
 
 describeTownClient('on Postgres', async () => {
@@ -23,9 +23,7 @@ describeTownClient('on Postgres', async () => {
   return {
     town: await clientOf(ledger),
     incarnation,
-    async seal() {
-      await ledger.seal();
-    },
+    seal: () => sealAll(ledger),
     close: () => database.drop(),
   };
 });

@@ -7,6 +7,7 @@ import { migrateToLatest } from '../../activities/ledger/migrate';
 import type { Database } from '../../schema/db/tables';
 import type { Ledger } from '../../schema/ledger';
 import { DEFAULT_TIMINGS } from '../../schema/timings';
+import { until } from './until';
 
 export interface TestDatabase {
   readonly url: string;
@@ -43,6 +44,18 @@ export async function testDatabase(options: { readonly max?: number } = {}): Pro
       await dropDatabase(name);
     },
   };
+}
+
+/** Seals all that is written: one call leaves some as long as any transaction of the server is open, also in another test's database. */
+export async function sealAll(ledger: Pick<Ledger, 'seal' | 'verifyAudit'>): Promise<void> {
+  await until(
+    async () => {
+      await ledger.seal();
+      return (await ledger.verifyAudit()).unsealed === 0;
+    },
+    'the sealing of all events',
+    60_000,
+  );
 }
 
 /** An empty database without any table. */

@@ -1,11 +1,12 @@
 import type { TaskOperation } from '../../../schema/ledger';
 import { parseBatch } from '../../../schema/task/batch';
 import { AGENT, keyed, person, rigTown } from './scene';
+import { sealAll } from '../../support/database';
 
 const town = rigTown();
 const { make } = town;
 const eventsOf = async (task_id: string) => {
-  await town.ledger.seal();
+  await sealAll(town.ledger);
   return (await town.ledger.listEvents({ task_id, limit: 100 })).items.map((event) => event.type);
 };
 

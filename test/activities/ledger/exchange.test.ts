@@ -6,7 +6,7 @@ import { isBlocking, isDependencyType } from '../../../schema/task/dependency';
 import { createTaskReader } from '../../../schema/task/interchange-reader';
 import { issueRecord } from '../../../schema/task/issue-record';
 import type { ForgeIssue } from '../../../schema/task/issue-source';
-import { sha256, testDatabase, type TestDatabase } from '../../support/database';
+import { sealAll, sha256, testDatabase, type TestDatabase } from '../../support/database';
 import { AGENT, as, openSession, person, recipe, withRig } from './scene';
 
 let town: TestDatabase;
@@ -268,7 +268,7 @@ describe('what is newer', () => {
       comments: [{ body: 'said 1' }, { body: 'said 2' }],
     }); // prettier-ignore
     await expectSettled();
-    await town.ledger.seal();
+    await sealAll(town.ledger);
     const { items } = await town.ledger.listEvents({ task_id: 'ac-aaa', type: 'task_imported' });
     expect(items.map((event) => (event.payload as { after: { title: string } }).after.title)).toEqual([
       'Task ac-aaa',

@@ -1,5 +1,6 @@
 import type { RigInput } from '../../../schema/ledger';
 import { AGENT, openSession, person, recipe, rigTown } from './scene';
+import { sealAll } from '../../support/database';
 
 const town = rigTown();
 
@@ -61,7 +62,7 @@ describe('a task that is moved to another rig', () => {
     await town.ledger.reopenTask(person, whole.id);
     const born = await town.ledger.createTask(person, { title: 'later', parent_id: whole.id });
     expect(born).toMatchObject({ id: `${whole.id}.2`, rig_id: 'app' });
-    await town.ledger.seal();
+    await sealAll(town.ledger);
     const events = (await town.ledger.listEvents({ task_id: part.id })).items;
     expect(events.find((event) => event.type === 'task_moved')?.payload).toEqual({
       before: { rig_id: 'acme' },

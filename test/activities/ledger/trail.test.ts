@@ -7,7 +7,7 @@ import { RETENTION } from '../../../activities/ledger/retention';
 import { migrations } from '../../../schema/db/migrate';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
 import { keyed, person, rigTown } from './scene';
-import { emptyDatabase, testDatabase } from '../../support/database';
+import { emptyDatabase, sealAll, testDatabase } from '../../support/database';
 
 const town = rigTown();
 
@@ -34,7 +34,7 @@ describe('outbox', () => {
     await town.ledger.delivered(second.id);
     await town.ledger.delivered(second.id);
     expect(await due()).toEqual([3]);
-    await town.ledger.seal();
+    await sealAll(town.ledger);
     expect((await town.ledger.listEvents({ type: 'delivery_failed' })).items).toMatchObject([
       { payload: { target: 't.one', n: 1 } },
     ]);
@@ -61,8 +61,7 @@ describe('audit', () => {
       }
     };
     await Promise.all([writers, follow()]);
-    // Another session's transaction may have held the water-mark back for a moment.
-    while ((await town.ledger.verifyAudit()).unsealed > 0) await town.ledger.seal();
+    await sealAll(town.ledger);
     const audit = await town.ledger.verifyAudit();
     expect(audit).toMatchObject({ ok: true, unsealed: 0, broken_at: null });
     const { items } = await town.ledger.listEvents({ after: read.at(-1) ?? 0, limit: 1000 });
@@ -80,7 +79,7 @@ describe('audit', () => {
     expect((await town.ledger.verifyAudit()).unsealed).toBe(1);
     await client.query('commit');
     await client.end();
-    while ((await town.ledger.verifyAudit()).unsealed > 0) await town.ledger.seal();
+    await sealAll(town.ledger);
     const tail = (await town.ledger.listEvents({ limit: 1000 })).items.slice(-2);
     expect(tail.map((event) => event.type)).toEqual(['slow', 'task_created']);
   });
@@ -92,7 +91,7 @@ describe('audit', () => {
     const copy = await testDatabase({ max: 3 });
     try {
       for (let n = 0; n < 5; n++) await copy.ledger.createTask(person, { title: `t${n}` });
-      while ((await copy.ledger.verifyAudit()).unsealed > 0) await copy.ledger.seal();
+      await sealAll(copy.ledger);
       const force = (statement: string) =>
         copy.db.transaction().execute(async (trx) => {
           await sql`set local town.retention = 'on'`.execute(trx);

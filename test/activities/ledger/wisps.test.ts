@@ -4,6 +4,7 @@ import { project } from '../../../activities/projection/project';
 import { runId } from '../../../schema/ids';
 import type { WispInput } from '../../../schema/ledger';
 import { AGENT, as, keyed, openSession, person, recipe, rigTown } from './scene';
+import { sealAll } from '../../support/database';
 
 const town = rigTown();
 
@@ -18,7 +19,7 @@ const exists = (id: string) =>
   );
 /** Every text of the trail, of tasks and of what belongs to them. */
 async function durableText(): Promise<string> {
-  await town.ledger.seal();
+  await sealAll(town.ledger);
   const tables = [
     'tasks', 'task_dependencies', 'task_notes', 'task_comments', 'labels', 'events', 'audit', 'convoy_members', 'mail', 'step_receipts', 'exports',
   ]; // prettier-ignore

@@ -4,6 +4,7 @@ import type { DependencyType, ReadyFilter } from '../../../schema/ledger';
 import { BLOCKING_TYPES, holds, type WaitGate } from '../../../schema/task/dependency';
 import type { TaskView } from '../../../schema/views';
 import { AGENT, person, rigTown } from './scene';
+import { sealAll } from '../../support/database';
 
 const town = rigTown();
 const { make } = town;
@@ -207,7 +208,7 @@ describe('progress', () => {
     await town.ledger.closeTask(person, parent.id, { outcome: 'done' });
     await town.ledger.reopenTask(person, parent.id, 'not yet');
     expect(await town.ledger.reopenTask(person, parent.id)).toMatchObject({ status: 'open' });
-    await town.ledger.seal();
+    await sealAll(town.ledger);
     const { items } = await town.ledger.listEvents({ task_id: parent.id, type: 'task_reopened' });
     expect(items).toMatchObject([
       { payload: { before: { status: 'closed', outcome: 'done' }, after: { status: 'open' }, reason: 'not yet' } },
@@ -246,7 +247,7 @@ describe('fields and remarks', () => {
       owner: null, pinned: false, due_at: null, set_metadata: { a: null, c: 3 },
     }); // prettier-ignore
     expect(changed).toMatchObject({ owner: null, pinned: false, due_at: null, metadata: { b: 2, c: 3 } });
-    await town.ledger.seal();
+    await sealAll(town.ledger);
     const { items } = await town.ledger.listEvents({ task_id: task.id, type: 'task_updated' });
     expect(items[0]?.payload).toMatchObject({
       before: { owner: 'ada@example.org', pinned: true, metadata: { a: 1, b: 2 }, due_at: fields.due_at },
