@@ -3,7 +3,7 @@ import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { MoleculeId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
-import { describeGate } from '../../schema/molecule/gates';
+import { describeGate } from '../../schema/formula/flow-text';
 import type { GateRow } from '../../schema/runs';
 import type { MoleculeView, StepView } from '../../schema/views';
 import type { Store } from './command';

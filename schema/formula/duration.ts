@@ -1,4 +1,4 @@
-const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNITS_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const DURATION_MAX_MS = 30 * 86_400_000;
 
 /** Reads `90s`, `1h30m`, `500ms`, `2d`. @returns milliseconds, or null when it is no duration between 1 ms and 30 days. */
@@ -6,6 +6,19 @@ export function parseDurationMs(text: string): number | null {
   if (!/^(?:\d{1,9}(?:ms|s|m|h|d))+$/.test(text)) return null;
   let total = 0;
   for (const [, amount, unit] of text.matchAll(/(\d+)(ms|s|m|h|d)/g))
-    total += Number(amount) * (UNITS_MS[unit ?? ''] ?? 0);
+    total += Number(amount) * UNITS_MS[unit as keyof typeof UNITS_MS];
   return total >= 1 && total <= DURATION_MAX_MS ? total : null;
+}
+
+/** As an author would write it: `1h30m`. */
+export function durationText(ms: number): string {
+  let left = ms;
+  const parts = Object.entries(UNITS_MS)
+    .toReversed()
+    .map(([unit, size]) => {
+      const amount = Math.floor(left / size);
+      left -= amount * size;
+      return amount === 0 ? '' : `${amount}${unit}`;
+    });
+  return parts.join('');
 }

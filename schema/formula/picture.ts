@@ -1,4 +1,5 @@
-import type { Comparison, GateSpec, Operand, RunCondition, StepFlow } from './flow';
+import type { StepFlow } from './flow';
+import { conditionText, describeGate } from './flow-text';
 import type { Recipe, RecipeStep } from './recipe';
 
 /** The order of a recipe as lines of text: what is needed stands before `→`, what a step does while it runs behind it. */
@@ -34,47 +35,6 @@ export function recipeDot(recipe: Recipe): string {
   return `${lines.join('\n')}\n}\n`;
 }
 
-/** A condition as its author could have written it. */
-export function conditionText(condition: RunCondition): string {
-  switch (condition.op) {
-    case 'and':
-    case 'or':
-      if (condition.of.length === 0) return condition.op === 'and' ? 'always' : 'never';
-      return condition.of
-        .map((part) => (part.op === 'and' || part.op === 'or' ? `(${conditionText(part)})` : conditionText(part)))
-        .join(` ${condition.op} `);
-    case 'not':
-      return `not (${conditionText(condition.of)})`;
-    case 'compare':
-      return `${operandText(condition.left)} ${condition.is} ${JSON.stringify(condition.right)}`;
-    default: {
-      const over = `${condition.deep ? 'descendants' : 'children'}(${condition.step}).${condition.op}(${conditionText(condition.where)})`;
-      return condition.op === 'count' ? `${over} ${condition.is satisfies Comparison} ${condition.right}` : over;
-    }
-  }
-}
-
-export function gateText(gate: GateSpec): string {
-  switch (gate.kind) {
-    case 'human':
-      return `a person${gate.approvers === undefined ? '' : ` (${gate.approvers.join(', ')})`}`;
-    case 'timer':
-      return `${gate.durationMs / 1_000} s`;
-    case 'task':
-      return `task ${gate.task_id}`;
-    case 'molecule':
-      return `molecule ${gate.molecule_id}`;
-    case 'ci_run':
-      return `CI run ${gate.run}`;
-    case 'pull_request':
-      return `pull request ${gate.number}`;
-    case 'mail':
-      return `mail to ${gate.address}`;
-    default:
-      return conditionText(gate.when);
-  }
-}
-
 function groupsOf(recipe: Recipe): (readonly [string, readonly RecipeStep[]])[] {
   return Object.entries(recipe.groups ?? {}).map(([name, steps]) => [`${name}/`, steps] as const);
 }
@@ -82,7 +42,7 @@ function groupsOf(recipe: Recipe): (readonly [string, readonly RecipeStep[]])[] 
 function stepLine({ id, needs, gate, checks, flow, parallel }: RecipeStep): string {
   const notes = [
     ...(parallel ? [] : ['in sequence']),
-    ...(gate === null ? [] : [`gate: ${gateText(gate)}`]),
+    ...(gate === null ? [] : [`gate: ${describeGate(gate)}`]),
     ...(checks.length === 0 ? [] : [`checks: ${checks.map((check) => check.run).join('; ')}`]),
     ...(flow === undefined ? [] : flowNotes(flow)),
   ];
@@ -112,21 +72,6 @@ function groupsUsed(flow: StepFlow | undefined): [string, string][] {
     ...(flow?.fanOut === undefined ? [] : [['for each', flow.fanOut.group] as [string, string]]),
     ...(flow?.onFailure?.kind === 'compensate' ? [['on failure', flow.onFailure.group] as [string, string]] : []),
   ];
-}
-
-function operandText(operand: Operand): string {
-  switch (operand.of) {
-    case 'status':
-      return operand.step === '' ? 'status' : `${operand.step}.status`;
-    case 'output':
-      return [operand.step, 'output', ...operand.path].filter((part) => part !== '').join('.');
-    case 'complete':
-      return 'steps.complete';
-    case 'file':
-      return `file.exists('${operand.path}')`;
-    default:
-      return `env.${operand.name}`;
-  }
 }
 
 function dotSteps(steps: readonly RecipeStep[], prefix: string): string[] {

@@ -1,4 +1,5 @@
 import type { GateSpec } from '../formula/flow';
+import { describeGate } from '../formula/flow-text';
 import type { Instant } from '../ids';
 import type { Timings } from '../timings';
 import { holds } from './condition';
@@ -87,28 +88,6 @@ export function lookDue(
   if (pause < gatePollMaxMs) return { look, nextAt: at + pause };
   const more = Math.max(0, Math.floor((now - at) / gatePollMaxMs));
   return { look: look + more, nextAt: at + (more + 1) * gatePollMaxMs };
-}
-
-/** In words, what a gate waits for. */
-export function describeGate(gate: GateSpec): string {
-  switch (gate.kind) {
-    case 'human':
-      return gate.approvers === undefined ? 'a person' : gate.approvers.join(' or ');
-    case 'timer':
-      return `${gate.durationMs} ms`;
-    case 'task':
-      return `task ${gate.task_id}`;
-    case 'molecule':
-      return `molecule ${gate.molecule_id}`;
-    case 'ci_run':
-      return `CI run ${gate.run}`;
-    case 'pull_request':
-      return `pull request ${gate.number}`;
-    case 'mail':
-      return `mail for ${gate.address}`;
-    case 'condition':
-      return 'a condition';
-  }
 }
 
 function lateness(gate: Exclude<GateSpec, { readonly kind: 'timer' }>): string {

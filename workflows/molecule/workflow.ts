@@ -15,7 +15,7 @@ import {
 import type { HookActivities, TownActivities } from '../../schema/activities';
 import { hookQueue, runId } from '../../schema/ids';
 import { endStep, reopenProblem } from '../../schema/molecule/ends';
-import { describeGate } from '../../schema/molecule/gates';
+import { describeGate } from '../../schema/formula/flow-text';
 import { bondProblem } from '../../schema/molecule/groups';
 import { hasOpenStep, liveLanes, type Molecule, positionOf, restored } from '../../schema/molecule/molecule';
 import { eventOf, type MoleculeCommand, nextCommands } from '../../schema/molecule/next';

@@ -1,5 +1,5 @@
 import { readCondition } from '../../../schema/formula/condition';
-import { conditionText } from '../../../schema/formula/picture';
+import { conditionText } from '../../../schema/formula/flow-text';
 import { readRange } from '../../../schema/formula/range';
 
 const values = new Map([

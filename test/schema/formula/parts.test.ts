@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { diffRecipes, diffText } from '../../../schema/formula/diff';
 import { parseOverlay, type Overlay } from '../../../schema/formula/overlay';
-import { gateText, recipeDot, recipeText } from '../../../schema/formula/picture';
+import type { GateSpec } from '../../../schema/formula/flow';
+import { describeGate } from '../../../schema/formula/flow-text';
+import { recipeDot, recipeText } from '../../../schema/formula/picture';
 import { newFormula, TEMPLATES, type TemplateName } from '../../../schema/formula/templates';
 import { codes, cook, needsOf, recipeOf, stepOf, type Kitchen } from './cooking';
 
@@ -132,7 +134,7 @@ describe('pictures', () => {
   it('draws a recipe as text', () => {
     expect(recipeText(FULL)).toBe(`full (7 steps)
   a  [checks: x]
-  a → b  [in sequence | gate: a person (ann) | when a.output.go == true | at most 2 attempts, then fail]
+  a → b  [in sequence | gate: ann | when a.output.go == true | at most 2 attempts, then fail]
   c  [for each of output.x: c.each, parallel | on failure: c.undo]
   d  [repeats d until e.status == "complete" and f.output.n > 1, at most 2 times | skipped on failure]
   h
@@ -166,37 +168,28 @@ group d
     );
   });
 
-  it('names what each gate waits for', () => {
-    const timeoutMs = null;
-    expect(
-      [
-        { kind: 'human', prompt: 'x', timeoutMs } as const,
-        { kind: 'timer', durationMs: 5_000 } as const,
-        { kind: 'task', task_id: 't', timeoutMs } as const,
-        { kind: 'molecule', molecule_id: 'm', timeoutMs } as const,
-        { kind: 'ci_run', run: 'r', timeoutMs } as const,
-        { kind: 'pull_request', number: '1', timeoutMs } as const,
-        { kind: 'mail', address: 'a', timeoutMs } as const,
-        { kind: 'condition', when: { op: 'or', of: [] }, timeoutMs } as const,
-        { kind: 'condition', when: { op: 'and', of: [] }, timeoutMs } as const,
-        {
-          kind: 'condition',
-          when: { op: 'compare', left: { of: 'file', path: 'x' }, is: '==', right: true },
-          timeoutMs,
-        } as const,
-      ].map(gateText),
-    ).toEqual([
-      'a person',
-      '5 s',
-      'task t',
-      'molecule m',
-      'CI run r',
-      'pull request 1',
-      'mail to a',
-      'never',
-      'always',
+  it.each<[GateSpec, string]>([
+    [{ kind: 'human', prompt: '', timeoutMs: null }, 'a person'],
+    [{ kind: 'human', prompt: '', timeoutMs: null, approvers: ['lead', 'ada'] }, 'lead or ada'],
+    [{ kind: 'timer', durationMs: 5 }, '5ms'],
+    [{ kind: 'timer', durationMs: 93_784_005 }, '1d2h3m4s5ms'],
+    [{ kind: 'task', task_id: 'acme-1', timeoutMs: null }, 'task acme-1'],
+    [{ kind: 'molecule', molecule_id: 'm-2', timeoutMs: null }, 'molecule m-2'],
+    [{ kind: 'ci_run', run: '12', timeoutMs: null }, 'CI run 12'],
+    [{ kind: 'pull_request', number: '7', timeoutMs: null }, 'pull request 7'],
+    [{ kind: 'mail', address: 'ada', timeoutMs: null }, 'mail for ada'],
+    [{ kind: 'condition', when: { op: 'or', of: [] }, timeoutMs: null }, 'never'],
+    [{ kind: 'condition', when: { op: 'and', of: [] }, timeoutMs: null }, 'always'],
+    [
+      {
+        kind: 'condition',
+        when: { op: 'compare', left: { of: 'file', path: 'x' }, is: '==', right: true },
+        timeoutMs: null,
+      },
       "file.exists('x') == true",
-    ]);
+    ],
+  ])('%j waits for %s', (gate, words) => {
+    expect(describeGate(gate)).toBe(words);
   });
 });
 

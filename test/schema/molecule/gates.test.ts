@@ -1,5 +1,5 @@
 import type { GateSpec } from '../../../schema/formula/flow';
-import { describeGate, gateCommands, lookDue } from '../../../schema/molecule/gates';
+import { gateCommands, lookDue } from '../../../schema/molecule/gates';
 import { attentionOf } from '../../../schema/molecule/molecule';
 import { nextCommands } from '../../../schema/molecule/next';
 import { stepRow } from '../../../schema/molecule/rows';
@@ -101,18 +101,4 @@ describe('a gate', () => {
     const idle = gateCommands(play.molecule, standingsOf(play.molecule), 1, START, false);
     expect(idle).toEqual({ commands: [], wakeAt: null });
   });
-});
-
-it.each<[GateSpec, string]>([
-  [{ kind: 'human', prompt: '', timeoutMs: null }, 'a person'],
-  [{ kind: 'human', prompt: '', timeoutMs: null, approvers: ['lead', 'ada'] }, 'lead or ada'],
-  [{ kind: 'timer', durationMs: 5 }, '5 ms'],
-  [task, 'task acme-1'],
-  [{ kind: 'molecule', molecule_id: 'm-2', timeoutMs: null }, 'molecule m-2'],
-  [{ kind: 'ci_run', run: '12', timeoutMs: null }, 'CI run 12'],
-  [{ kind: 'pull_request', number: '7', timeoutMs: null }, 'pull request 7'],
-  [{ kind: 'mail', address: 'ada', timeoutMs: null }, 'mail for ada'],
-  [{ kind: 'condition', when: { op: 'and', of: [] }, timeoutMs: null }, 'a condition'],
-])('%j waits for %s', (gate, words) => {
-  expect(describeGate(gate)).toBe(words);
 });
