@@ -1,10 +1,8 @@
-/** What a new formula begins with; each compiles as it stands. */
+/** What a new formula begins with, behind its name; each compiles as it stands. */
 export const TEMPLATES = {
   workflow: {
     summary: 'steps one after the other, with a check and a person who lets the last one begin',
-    text: `formula = "NAME"
-dialect = "steeltown"
-title = "NAME: {{what}}"
+    text: `title = "NAME: {{what}}"
 description = "Say here what this is for."
 
 [vars.what]
@@ -32,9 +30,7 @@ gate = { type = "human", prompt = "May {{what}} be handed in?", timeout = "2d" }
   },
   loop: {
     summary: 'work that is reviewed and done again until the review approves',
-    text: `formula = "NAME"
-dialect = "steeltown"
-
+    text: `
 [vars.what]
 required = true
 
@@ -63,9 +59,7 @@ instructions = "Hand the work in."
   },
   convoy: {
     summary: 'several agents look at one thing, each from its side, and one joins what they found',
-    text: `formula = "NAME"
-dialect = "steeltown"
-type = "convoy"
+    text: `type = "convoy"
 
 [inputs.subject]
 description = "What is looked at"
@@ -102,9 +96,7 @@ description = "Read {{.output.directory}}/ and write one list, the most importan
   },
   expansion: {
     summary: 'steps that take the place of one step of another formula',
-    text: `formula = "NAME"
-dialect = "steeltown"
-type = "expansion"
+    text: `type = "expansion"
 
 [[template]]
 id = "{target}.test"
@@ -119,9 +111,7 @@ instructions = "{target.description}"
   },
   aspect: {
     summary: 'steps that are put around steps of other formulas',
-    text: `formula = "NAME"
-dialect = "steeltown"
-type = "aspect"
+    text: `type = "aspect"
 
 [[advice]]
 target = "implement*"
@@ -141,5 +131,5 @@ export type TemplateName = keyof typeof TEMPLATES;
 
 /** The text of a new formula. */
 export function newFormula(name: string, template: TemplateName): string {
-  return TEMPLATES[template].text.replaceAll('NAME', name);
+  return `formula = "${name}"\ndialect = "steeltown"\n${TEMPLATES[template].text.replaceAll('NAME', name)}`;
 }
