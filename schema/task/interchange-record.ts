@@ -25,17 +25,18 @@ import { isOutcome, statusOf, type TaskOutcome, type TaskStatus } from './status
 /** Takes the fields it knows; what is left at the end is foreign. Gathers problems. */
 class FieldReader {
   readonly problems: string[] = [];
-  private readonly fields: Map<string, unknown>;
+  private readonly fields: JsonObject;
+  private readonly taken: string[] = [];
   private readonly where: string;
 
-  constructor(object: JsonObject, where = '') {
-    this.fields = new Map(Object.entries(object));
+  constructor(fields: JsonObject, where = '') {
+    this.fields = fields;
     this.where = where;
   }
 
   take(name: string): unknown {
-    const value = this.fields.get(name);
-    this.fields.delete(name);
+    this.taken.push(name);
+    const value = Object.hasOwn(this.fields, name) ? this.fields[name] : null;
     // Go writes an absent value as null.
     return value === null ? undefined : value;
   }
@@ -87,8 +88,11 @@ class FieldReader {
   list(name: string): readonly unknown[] {
     const value = this.take(name);
     if (value === undefined) return [];
-    if (Array.isArray(value)) return value as readonly unknown[];
-    this.wrong(name, 'is not a list');
+    if (!Array.isArray(value)) this.wrong(name, 'is not a list');
+    // Before any entry is looked at: each may be a problem of its own.
+    else if (value.length > EXCHANGE_LIMITS.entries)
+      this.wrong(name, `has more than ${EXCHANGE_LIMITS.entries} entries`);
+    else return value as readonly unknown[];
     return [];
   }
 
@@ -105,7 +109,10 @@ class FieldReader {
 
   /** What nobody took. */
   rest(): JsonObject {
-    return Object.fromEntries([...this.fields].filter(([, value]) => value !== null) as [string, Json][]);
+    const taken = new Set(this.taken);
+    return Object.fromEntries(
+      Object.entries(this.fields).filter(([name, value]) => value !== null && !taken.has(name)),
+    );
   }
 }
 

@@ -100,6 +100,8 @@ export const EXCHANGE_LIMITS = {
   lines: 1_000_000,
   tasks: 200_000,
   edges: 1_000_000,
+  /** Of one list in a line. */
+  entries: 100_000,
   /** After so many the reading ends. */
   problems: 100,
   textBytes: 256 * 1024,

@@ -119,12 +119,19 @@ describe('a line', () => {
     expect(one(more).outcome).toBeNull();
   });
 
-  it.each([
+  const FIELDS: readonly (readonly [Line, RegExp | null])[] = [
     [{ priority: 9 }, /priority "9" is not one of 0/],
     [{ priority: 'P2' }, null],
     [{ status: 'odd' }, /status "odd" is not known; say what it means: --status odd=open/],
     [{ created_at: 'yesterday' }, /created_at "yesterday" is not a time/],
     [{ created_at: '2026-13-01T00:00:00Z' }, /is not a time/],
+    [{ created_at: '0001-01-01T00:00:00Z' }, null],
+    [{ labels: Array.from({ length: 1_001 }, (_, nth) => `l${nth}`) }, /labels has more than 1000/],
+    [{ description: 'ü'.repeat(EXCHANGE_LIMITS.textBytes / 2) }, null],
+    [{ description: `${'ü'.repeat(EXCHANGE_LIMITS.textBytes / 2)}.` }, /description is larger than 262144 bytes/],
+    [{ priority: [1] }, /priority "\[1\]" is not one of 0/],
+    [{ status: 'x'.repeat(60) }, /status "x{60}" is not known/],
+    [{ created_at: 'x'.repeat(61) }, /created_at "x{60}…" is not a time/],
     [{ labels: 'a' }, /labels is not a list/],
     [{ labels: [1] }, /labels has something that is not text/],
     [{ labels: ['x'.repeat(101)] }, /longer than 100/],
@@ -146,21 +153,78 @@ describe('a line', () => {
       { dependencies: [{ depends_on_id: 'acme-2', type: 'waits-for', metadata: '{"gate":"none"}' }] },
       /gate "none" is not/,
     ],
+    [
+      { dependencies: [{ depends_on_id: 'acme-2', metadata: '{"a":"\\u0000"}' }] },
+      /metadata has text that cannot be kept/,
+    ],
+    [
+      { dependencies: [{ depends_on_id: 'acme-2', metadata: { a: 'x'.repeat(EXCHANGE_LIMITS.metadataBytes) } }] },
+      /dependencies\[0\].metadata is too large/,
+    ],
     [{ comments: [{ text: '' }] }, /comments\[0\].text is missing/],
+    [{ comments: ['x'] }, /comments\[0\] is not an object/],
+    [{ town: { notes: ['x'] } }, /town.notes\[0\] is not an object/],
+    [{ town: { notes: [{ created_at: '2026-04-01' }] } }, /town.notes\[0\].body is missing/],
+    [{ town: { notes: [{ body: 'x' }] } }, /town.notes\[0\].created_at is missing/],
+    [{ town: { aside: ['x'] } }, /town.aside\[0\] is not an object/],
+    [{ town: { aside: [{ depends_on_id: 'acme-2' }] } }, /town.aside\[0\].reason "" is not known/],
+    [{ town: { aside: [{ depends_on_id: 'acme-2', reason: 'constructor' }] } }, /reason "constructor" is not known/],
     [{ title: 'a\0b' }, /NUL/],
     [{ odd: '\ud800' }, /lone surrogate/],
     [{ _type: 'event' }, /_type "event" is not/],
-  ])('%j', (more, message) => {
-    const problems = problemsOf(line(more));
-    if (message === null) expect(problems).toEqual([]);
-    else expect(problems).toEqual([{ line: 1, reason: expect.stringMatching(message) }]);
+  ];
+  it.each(FIELDS.map(([more, message]) => [JSON.stringify(more).slice(0, 80), more, message] as const))(
+    'with %s is taken or refused with the reason',
+    (_name, more, message) => {
+      const problems = problemsOf(line(more));
+      if (message === null) expect(problems).toEqual([]);
+      else expect(problems).toEqual([{ line: 1, reason: expect.stringMatching(message) }]);
+    },
+  );
+
+  it.each([
+    ['nope', { text: 'nope' }],
+    ['[1]', { text: '[1]' }],
+    [[1], { text: '[1]' }],
+    [7, { text: '7' }],
+    ['', {}],
+    [{ gate: 1 }, { gate: 1 }],
+  ])('keeps metadata %j of an edge, also when it is no object', (metadata, kept) => {
+    expect(one({ dependencies: [{ depends_on_id: 'acme-2', metadata }] }).edges[0]).toMatchObject({
+      type: 'blocks',
+      metadata: kept,
+    });
   });
 
-  it('keeps text of an edge that is no JSON', () => {
-    expect(one({ dependencies: [{ depends_on_id: 'acme-2', metadata: 'nope' }] }).edges[0]).toMatchObject({
-      type: 'blocks',
-      metadata: { text: 'nope' },
+  it('keeps an edge to what is no task under its name, and what was kept aside with its reason', () => {
+    const record = one({
+      dependencies: [{ depends_on_id: 'external:Other Project:part' }],
+      town: { aside: [{ depends_on_id: 'acme-2', type: 'loves', reason: 'type' }] },
     });
+    expect(record.edges).toMatchObject([{ depends_on_id: 'external:Other Project:part' }]);
+    expect(record.aside).toMatchObject([{ depends_on_id: 'acme-2', type: 'loves', reason: 'type' }]);
+  });
+
+  it('fills in who said something and when, as far as the line tells', () => {
+    const at = '2026-04-01T00:00:00.000Z';
+    expect(one({ notes: 'n', owner: 'kim', created_at: at }).notes).toEqual([
+      { author: 'kim', body: 'n', created_at: at },
+    ]);
+    const bare = one({
+      notes: 'n',
+      comments: [{ text: 'c' }],
+      town: { notes: [{ body: 't', created_at: at }] },
+    });
+    const epoch = '1970-01-01T00:00:00.000Z';
+    expect(bare.comments).toEqual([{ id: null, author: 'imported', body: 'c', created_at: epoch }]);
+    expect(bare.notes).toEqual([
+      { author: 'imported', body: 'n', created_at: epoch },
+      { author: 'imported', body: 't', created_at: at },
+    ]);
+  });
+
+  it('keeps what stood where the unknown fields go', () => {
+    expect(one({ metadata: { imported: 'x' }, odd: 1 }).metadata).toEqual({ imported: { imported: 'x', odd: 1 } });
   });
 
   it('gives an id that is none of ours a new one, the same everywhere', () => {
@@ -172,6 +236,20 @@ describe('a line', () => {
     expect(records[0]!.edges[0]!.depends_on_id).toBe(records[1]!.id);
     expect(renamed.get('My_App-X1')).toBe(records[0]!.id);
     for (const { id } of records) expect(isTaskId(id!)).toBe(true);
+  });
+
+  it.each([
+    ['Nothing', /^nothing-[a-z0-9]{9}$/],
+    ['__', /^x-[a-z0-9]{9}$/],
+    ['日本-1', /^x-[a-z0-9]{9}$/],
+    [`${'Long'.repeat(20)}-1`, /^(?:long){7}lo-[a-z0-9]{9}$/],
+    ['acme-abc.1.2.3.4.5.6.7', /^acme-[a-z0-9]{9}$/],
+    ['../../etc-passwd', /^etc-[a-z0-9]{9}$/],
+  ])('of the id %j is given one that can be read', (id, given) => {
+    const [record] = read(JSON.stringify({ id, title: 'x' })).records;
+    expect(record!.id).toMatch(given);
+    expect(isTaskId(record!.id!)).toBe(true);
+    expect(record!.metadata).toEqual({ imported: { id } });
   });
 
   it('comes back as the same bytes from what was read of it', () => {
@@ -262,6 +340,20 @@ describe('a file', () => {
     },
   );
 
+  it('names a task that is there twice under its name elsewhere', () => {
+    const elsewhere = (more: Line) => JSON.stringify({ external_ref: 'gh-9', title: 'x', ...more });
+    const text = [
+      elsewhere({}),
+      elsewhere({ source_system: 'github' }),
+      elsewhere({}),
+      elsewhere({ source_system: 'github' }),
+    ];
+    expect(problemsOf(text.join('\n'))).toEqual([
+      { line: 3, reason: 'gh-9 is already on line 1' },
+      { line: 4, reason: 'github gh-9 is already on line 2' },
+    ]);
+  });
+
   it('may hold metadata of as many levels as a task may have, unknown fields with them', () => {
     const levels = (count: number): unknown => JSON.parse(`${'['.repeat(count)}${']'.repeat(count)}`);
     const reason = 'acme-8d8e: metadata with unknown fields is nested too deeply';
@@ -284,6 +376,44 @@ describe('a file', () => {
     for (let count = 0; count < 40; count += 1) reader.push(piece);
     reader.push(new TextEncoder().encode(`\n${line()}\n`));
     expect(() => reader.end()).toThrow(/1 problem: line 1: longer than/);
+  });
+
+  it('of more bytes than a file may have is refused before it is read to its end', () => {
+    const reader = createTaskReader('x', { digestOf });
+    const piece = new Uint8Array(1024 * 1024).fill(120);
+    const push = () => {
+      for (let count = 0; count <= 256; count += 1) reader.push(piece);
+    };
+    expect(push).toThrow(
+      expect.objectContaining({
+        code: 'INPUT_TOO_LARGE',
+        message: 'x has more than 268435456 bytes; nothing was imported',
+      }),
+    );
+  });
+
+  it.each(['dependencies', 'comments', 'labels'])(
+    'with millions of entries in a list of %s has one problem',
+    (field) => {
+      const text = `{"id":"acme-222","title":"x","${field}":[${'{},'.repeat(3_000_000)}{}]}`;
+      expect(problemsOf(text)).toEqual([{ line: 1, reason: `acme-222: ${field} has more than 100000 entries` }]);
+    },
+  );
+
+  it('of more edges than an import may have is refused', () => {
+    const edges = `[${Array.from({ length: 100_000 }, () => '{"depends_on_id":"a-1"}').join(',')}]`;
+    const reader = createTaskReader('x', { digestOf });
+    const push = () => {
+      for (let nth = 100; nth <= 110; nth += 1) {
+        reader.push(new TextEncoder().encode(`{"id":"a-${nth}","title":"x","dependencies":${edges}}\n`));
+      }
+    };
+    expect(push).toThrow(
+      expect.objectContaining({
+        code: 'INPUT_TOO_LARGE',
+        message: 'x has more than 1000000 edges; nothing was imported',
+      }),
+    );
   });
 
   it('of a million lines is bounded in time', () => {
@@ -351,5 +481,27 @@ describe('an issue', () => {
     expect(issueRecord({ ...issue, title: '', state: 'open', closed_at: null, labels: [] }, 'acme/web')).toMatchObject({
       title: 'Issue 12', status: 'open', outcome: null, priority: 2, type: 'task', completed_at: null,
     }); // prettier-ignore
+  });
+
+  it.each([
+    [{ labels: ['Epic'] }, { type: 'epic' }],
+    [{ labels: ['Enhancement'] }, { type: 'feature' }],
+    [{ labels: ['feature', 'p3'] }, { type: 'feature', priority: 3 }],
+    [{ labels: ['Priority/P0', ' , '] }, { priority: 0, labels: ['-', 'Priority/P0'] }],
+    [{ state_reason: 'duplicate' }, { outcome: 'cancelled', close_reason: 'closed on GitHub as duplicate' }],
+    [{ state_reason: 'completed' }, { outcome: 'done' }],
+    [
+      { state_reason: null, closed_at: null },
+      { outcome: 'done', close_reason: 'closed on GitHub', completed_at: '2026-04-02T00:00:00.000Z' },
+    ],
+    [{ milestone: null }, { metadata: { mirror: expect.objectContaining({ milestone: null }) } }],
+    [{ milestone: 'v\0' }, { metadata: { mirror: expect.objectContaining({ milestone: 'v' }) } }],
+    [{ body: 'x'.repeat(300_000) }, { description: 'x'.repeat(87_381) }],
+    [
+      { comments: [{ id: 'github-1', author: 'ann', body: 'a\ud800', created_at: '2026-04-02T00:00:00Z' }] },
+      { comments: [{ id: 'github-1', author: 'github:ann', body: 'a\ufffd', created_at: '2026-04-02T00:00:00.000Z' }] },
+    ],
+  ] as const)('%#: what it says of itself decides what the task is', (more, expected) => {
+    expect(issueRecord({ ...issue, ...more }, 'acme/web')).toMatchObject(expected);
   });
 });
