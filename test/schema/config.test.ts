@@ -40,6 +40,10 @@ describe('town.toml', () => {
     expect(refusal('[town]\nname = ')).toMatch(/town\.toml: line 2: /);
   });
 
+  it('does not take a bug for a mistake in the file', () => {
+    expect(() => parseConfig(undefined as never, 'town.toml')).toThrow(TypeError);
+  });
+
   it.each([
     ['[town]\nname = "A B"', 'town.name'],
     ['[town]\nname = "a"\n[postgres]\nurl = "mysql://x"', 'postgres.url'],

@@ -126,6 +126,15 @@ describe('a batch', () => {
     expect(() => parseBatch('#'.repeat(600_000))).toThrow('at most');
   });
 
+  it('does not take a bug for a mistake of the line', () => {
+    const defaults = {
+      get rig_id(): string {
+        throw new RangeError('a bug');
+      },
+    };
+    expect(() => parseBatch('create bug 1 x', defaults)).toThrow(RangeError);
+  });
+
   it('of any text is read or refused, never anything else', () => {
     const word = fc.constantFrom(
       'close',

@@ -94,6 +94,7 @@ describe('a Markdown plan', () => {
 
   it.each([
     ['## \ntext', 'line 1: the heading has no title'],
+    ['a\n##\ntext', 'line 2: the heading has no title'],
     ['## a\npriority: 9', 'line 1: the priority is one of 0 to 4'],
     ['## a\nestimate: long', 'line 1: the estimate is a number of minutes'],
     ['## a\npinned: perhaps', 'line 1: pinned is true or false'],
