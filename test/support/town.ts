@@ -124,6 +124,10 @@ export async function startTestTown(
   const performed: PerformStep[] = [];
   const hosts = new Map<string, { worker: Worker; running: Promise<void> }>();
 
+  /** Ends what scripts and waits still do after a test has failed: otherwise the end of the town waits for their patience. */
+  const stopping = Promise.withResolvers<never>();
+  stopping.promise.catch(() => undefined);
+
   const until: TestTown['until'] = async (what, read, patienceMs = PATIENCE_MS) => {
     const deadline = Date.now() + patienceMs;
     for (;;) {
@@ -136,10 +140,10 @@ export async function startTestTown(
         const timer = setTimeout(ring, 200);
         bells.add(ring);
       });
-      const found = await read();
+      const found = await Promise.race([read(), stopping.promise]);
       if (found !== null && found !== undefined && found !== false) return found;
       if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}`);
-      await rung;
+      await Promise.race([rung, stopping.promise]);
     }
   };
 
@@ -173,7 +177,7 @@ export async function startTestTown(
             const context = Context.current();
             const beat = setInterval(() => context.heartbeat(), 100);
             try {
-              const result = await script(request, context.cancellationSignal);
+              const result = await Promise.race([script(request, context.cancellationSignal), stopping.promise]);
               return { outcome: 'done', note: '', commit_id: null, incarnation: 1, agent, ...result };
             } finally {
               clearInterval(beat);
@@ -216,6 +220,7 @@ export async function startTestTown(
       orchestrator = await start();
     },
     async stop() {
+      stopping.reject(new Error('the town was stopped'));
       for (const { worker, running } of hosts.values()) {
         worker.shutdown();
         await running;
