@@ -1,4 +1,4 @@
-import type { Json } from './json';
+import { isList, type Json } from './json';
 
 /** The one spelling of a JSON value: keys in code-unit order, no spaces. Equal values give equal text, so it can be hashed. */
 export function canonicalJson(value: Json): string {
@@ -8,8 +8,4 @@ export function canonicalJson(value: Json): string {
     .toSorted()
     .map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key] ?? null)}`);
   return `{${fields.join(',')}}`;
-}
-
-function isList(value: object): value is readonly Json[] {
-  return Array.isArray(value);
 }

@@ -9,7 +9,7 @@ import type { GateRow } from '../../schema/runs';
 import type { GateView } from '../../schema/views';
 import { command, tell, type Store, type Unit } from './command';
 import { keepRecipe } from './recipes';
-import { leanGroups, leanStep } from './lean';
+import { leanGroups, leanStep } from '../../schema/formula/lean';
 
 type GateCommands = Pick<Ledger, 'listGates' | 'escalateGate' | 'openGatesOf' | 'bondRecipe'>;
 

@@ -2,15 +2,11 @@ import { sql, type Kysely } from 'kysely';
 import { canonicalJson } from '../../schema/canonical';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
-import { RECIPE_SIZE_MAX } from '../../schema/formula/compile';
+import { whyTooBig } from '../../schema/formula/lean';
 import type { Recipe } from '../../schema/formula/recipe';
 import type { JsonObject } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
 import type { Store } from './command';
-import { leanGroups, leanStep } from './lean';
-
-/** Characters of what a molecule's run carries of its recipe from history to history; the server refuses twice as much. */
-const CARRIED_MAX = 1_000_000;
 
 export function recipeCommands(store: Store): Pick<Ledger, 'storeRecipe' | 'getRecipe'> {
   return {
@@ -23,17 +19,16 @@ export function recipeCommands(store: Store): Pick<Ledger, 'storeRecipe' | 'getR
 export async function keepRecipe(store: Store, db: Kysely<Database>, recipe: Recipe): Promise<void> {
   const { digest, ...body } = recipe;
   // A recipe is plain JSON; interfaces only lack the index signature.
-  const canonical = canonicalJson(body as unknown as JsonObject);
-  if (store.digestOf !== null && store.digestOf(canonical) !== digest) {
+  if (store.digestOf !== null && store.digestOf(canonicalJson(body as unknown as JsonObject)) !== digest) {
     throw new TownError('INVALID_INPUT', `the recipe of ${recipe.formula} does not match its digest ${digest}`);
   }
-  const document = JSON.stringify(recipe);
-  refuseAbove(RECIPE_SIZE_MAX, canonical.length, `the recipe of ${recipe.formula}`);
-  if (document.length > CARRIED_MAX) {
-    const carried = JSON.stringify([recipe.steps.map(leanStep), leanGroups(recipe)]);
-    refuseAbove(CARRIED_MAX, carried.length, `what a molecule of ${recipe.formula} carries: ids, titles, needs, gates`);
+  const tooBig = whyTooBig(body);
+  if (tooBig !== null) {
+    throw new TownError('INPUT_TOO_LARGE', `${recipe.formula} cannot be poured: ${tooBig}`, {
+      hint: 'split the formula, or shorten its texts; see: town formula lint',
+    });
   }
-  await sql`insert into recipes (digest, formula, document) values (${digest}, ${recipe.formula}, ${document}::jsonb)
+  await sql`insert into recipes (digest, formula, document) values (${digest}, ${recipe.formula}, ${JSON.stringify(recipe)}::jsonb)
     on conflict (digest) do nothing`.execute(db);
 }
 
@@ -56,8 +51,4 @@ export async function findRecipe(db: Kysely<Database>, digest: string): Promise<
     recent.delete(oldest);
   }
   return row.document;
-}
-
-function refuseAbove(max: number, size: number, what: string): void {
-  if (size > max) throw new TownError('INPUT_TOO_LARGE', `${what} has ${size} characters; at most ${max}`);
 }

@@ -12,7 +12,7 @@ import { refuseBlocked } from './blockage';
 import { command, record, tell, type Store, type Unit } from './command';
 import { base36Of, sha256Hex } from './digest';
 import * as input from './input';
-import { leanGroups, leanStep } from './lean';
+import { leanGroups, leanStep } from '../../schema/formula/lean';
 import { moveTask } from './move';
 import { checkTask, insertTask } from './new-task';
 import { IS_READY, readyOf } from './ready';

@@ -1,7 +1,8 @@
+import { Budget, Work } from './budget';
 import { convoySteps } from './convoy';
 import { mapWhole, type Advice, type Expansion, type Formula, type FormulaStep, type Hook } from './formula';
 import { applyOverlay, type Overlay } from './overlay';
-import { within, type Place, type ProblemList } from './problems';
+import { choices, within, type Place, type ProblemList } from './problems';
 import {
   allWithin,
   behind,
@@ -14,8 +15,9 @@ import {
   renameStep,
   replaceSteps,
 } from './step-list';
-import { Budget, unroll } from './unroll';
-import { refuseValue, substitute } from './variables';
+import { STEPS_MAX } from './recipe';
+import { unroll } from './unroll';
+import { noteMissingVariable, noteUnknownVariable, refuseValue, substitute } from './variables';
 import {
   addBranch,
   addGate,
@@ -29,9 +31,10 @@ import {
   type Traits,
 } from './weave';
 
-export const STEPS_MAX = 5_000;
 export const EXPANSION_DEPTH_MAX = 5;
 const EXTENDS_MAX = 20;
+/** Of one step that is held against one part, in units of `Work`. */
+const STEP_COST = 10;
 
 export interface Assembling {
   /** A formula by name, already read; null when there is none. */
@@ -47,7 +50,13 @@ export interface Assembling {
   readonly readText?: ReadText;
   /** How many formulas have been attached to reach this one. */
   readonly depth?: number;
+  /** Of the whole compile. */
+  readonly work: Work;
+  readonly joined?: Joined;
 }
+
+/** What each formula became with its parents. Many steps may use one formula, and formulas may share parents. */
+export type Joined = Map<Formula, Formula>;
 
 /** The text of a file that a formula names, by the formula's own file and the path in it; null when it cannot be had. */
 export type ReadText = (formulaFile: string, path: string) => string | null;
@@ -55,9 +64,12 @@ export type ReadText = (formulaFile: string, path: string) => string | null;
 /** Joins a formula with its parents and with its overlay: their variables and steps come first, and what the child names again replaces theirs in place. */
 export function joinParents(
   formula: Formula,
-  assembling: Pick<Assembling, 'resolve' | 'problems' | 'overlay' | 'readText'>,
+  assembling: Pick<Assembling, 'resolve' | 'problems' | 'overlay' | 'readText' | 'joined'>,
   heirs: readonly string[] = [],
 ): Formula {
+  const { joined = new Map<Formula, Formula>() } = assembling;
+  const known = joined.get(formula);
+  if (known !== undefined) return known;
   const line = [...heirs, formula.name];
   const at = within({ source: formula.source, path: '' }, 'extends');
   const whole = formula.extends
@@ -75,11 +87,13 @@ export function joinParents(
         return [];
       }
       if (parent === null) noteMissing({ name, at }, assembling.problems);
-      return parent === null ? [] : [joinParents(parent, assembling, line)];
+      return parent === null ? [] : [joinParents(parent, { ...assembling, joined }, line)];
     })
     .reduce((child, parent) => inherit(child, parent), withFiles(formula, assembling));
   const overlay = assembling.overlay?.(formula.name) ?? null;
-  return overlay === null ? whole : applyOverlay(whole, overlay, assembling.problems);
+  const changed = overlay === null ? whole : applyOverlay(whole, overlay, assembling.problems);
+  joined.set(formula, changed);
+  return changed;
 }
 
 /** Puts the text of each `description_file` into its step. */
@@ -106,28 +120,33 @@ function withFiles(formula: Formula, { problems, readText }: Pick<Assembling, 'p
  * children lifted out. Takes a formula that `joinParents` made. @returns null when there would be too many.
  */
 export function assembleSteps(formula: Formula, assembling: Assembling): FormulaStep[] | null {
-  const { problems, values } = assembling;
-  const limits = new Budget(assembling.stepsMax ?? STEPS_MAX);
+  const { problems, values, work } = assembling;
+  if (work.spent) return null;
+  const limits = new Budget(assembling.stepsMax ?? STEPS_MAX, work);
   const expanding: Expanding = { ...assembling, limits, outer: formula.vars };
   let steps = unroll(ownSteps(formula, expanding), { limits, problems, values });
-  for (const branch of formula.branches) steps = addBranch(steps, branch, problems);
-  for (const gate of formula.gates) steps = addGate(steps, gate, problems);
+  /** Each part is held against every step. */
+  const inTurn = <P>(parts: readonly P[], put: (part: P) => FormulaStep[]): void => {
+    for (const part of parts) if (work.takes(STEP_COST * steps.length)) steps = put(part);
+  };
+  inTurn(formula.branches, (branch) => addBranch(steps, branch, problems));
+  inTurn(formula.gates, (gate) => addGate(steps, gate, problems));
   steps = attachHooked(steps, formula, expanding);
   steps = adviseAll(steps, formula.advice, limits);
   steps = everywhere(steps, (list) => expandInline(list, expanding, 0));
-  for (const expansion of formula.expansions) steps = expandMatching(steps, expansion, expanding);
-  for (const name of formula.aspects) {
+  inTurn(formula.expansions, (expansion) => expandMatching(steps, expansion, expanding));
+  inTurn(formula.aspects, (name) => {
     const aspect = assembling.resolve(name);
-    if (aspect === null) noteMissing({ name, at: { source: formula.source, path: 'compose.aspects' } }, problems);
-    else steps = adviseAll(steps, joinParents(aspect, assembling).advice, limits);
-  }
-  if (!limits.spent && limits.allows(allWithin(steps).length)) return steps;
-  problems.add({
-    code: 'FORMULA_TOO_BIG',
-    at: { source: formula.source, path: 'steps' },
-    message: `the formula has more than ${limits.max} steps`,
-    fix: 'Split it into several formulas.',
+    if (aspect !== null) return adviseAll(steps, joinParents(aspect, assembling).advice, limits);
+    noteMissing({ name, at: { source: formula.source, path: 'compose.aspects' } }, problems);
+    return steps;
   });
+  if (!limits.spent && limits.allows(allWithin(steps).length)) return steps;
+  const message = work.spent
+    ? 'its loops, texts and parts of other formulas multiply: compiling it would take too long'
+    : `the formula has more than ${limits.max} steps`;
+  const at = { source: formula.source, path: 'steps' };
+  problems.add({ code: 'FORMULA_TOO_BIG', at, message, fix: 'Split it into several formulas.' });
   return null;
 }
 
@@ -140,7 +159,9 @@ export function noteMissing(missing: { readonly name: string; readonly at: Place
   });
 }
 
+/** A part that comes from one ancestor by two ways is there once. */
 function inherit(child: Formula, parent: Formula): Formula {
+  const both = <P>(list: (formula: Formula) => readonly P[]): P[] => [...new Set([...list(parent), ...list(child)])];
   return {
     ...child,
     title: child.title ?? parent.title,
@@ -148,16 +169,16 @@ function inherit(child: Formula, parent: Formula): Formula {
     vars: { ...parent.vars, ...child.vars },
     steps: replaceById(parent.steps, child.steps),
     template: replaceById(parent.template, child.template),
-    advice: [...parent.advice, ...child.advice],
-    expansions: [...parent.expansions, ...child.expansions],
-    aspects: [...new Set([...parent.aspects, ...child.aspects])],
-    branches: [...parent.branches, ...child.branches],
-    gates: [...parent.gates, ...child.gates],
-    bondPoints: [...parent.bondPoints, ...child.bondPoints],
-    hooks: [...parent.hooks, ...child.hooks],
+    advice: both(({ advice }) => advice),
+    expansions: both(({ expansions }) => expansions),
+    aspects: both(({ aspects }) => aspects),
+    branches: both(({ branches }) => branches),
+    gates: both(({ gates }) => gates),
+    bondPoints: both(({ bondPoints }) => bondPoints),
+    hooks: both(({ hooks }) => hooks),
     convoy: child.convoy ?? parent.convoy,
     metadata: { ...parent.metadata, ...child.metadata },
-    labels: [...new Set([...parent.labels, ...child.labels])],
+    labels: both(({ labels }) => labels),
     phase: child.phase ?? parent.phase,
     pour: child.pour ?? parent.pour,
     squash: child.squash ?? parent.squash,
@@ -172,7 +193,7 @@ function replaceById(parents: readonly FormulaStep[], own: readonly FormulaStep[
 
 /** Also of a part that is run by itself: an expansion in place of a step `main`, an aspect around stand-ins. */
 function ownSteps(formula: Formula, expanding: Expanding): FormulaStep[] {
-  const convoy = formula.convoy === null ? [] : convoySteps(formula, formula.convoy, expanding.values);
+  const convoy = formula.convoy === null ? [] : convoySteps(formula, formula.convoy, expanding);
   const steps = [...formula.steps, ...convoy];
   if (steps.length > 0) return steps;
   if (formula.type === 'aspect') return standIns(formula);
@@ -184,7 +205,7 @@ function ownSteps(formula: Formula, expanding: Expanding): FormulaStep[] {
       ['target.title', formula.title ?? formula.name],
       ['target.description', formula.description ?? ''],
     ]);
-    return formula.template.map((step) => mapWhole(step, (text) => fillMacros(text, macros)));
+    return formula.template.map((step) => mapWhole(step, (text) => fillMacros(text, macros, expanding.limits.work)));
   }
   return [];
 }
@@ -192,7 +213,12 @@ function ownSteps(formula: Formula, expanding: Expanding): FormulaStep[] {
 function adviseAll(steps: readonly FormulaStep[], advice: readonly Advice[], limits: Budget): FormulaStep[] {
   const own = new Set(allWithin(steps).map((step) => step.id));
   return advice.reduce<FormulaStep[]>(
-    (list, each) => everywhere(list, (scope) => advise(scope, each, { own, limits })),
+    (list, each) => {
+      const held = own.size * (1 + each.pointcuts.length);
+      return limits.work.takes(STEP_COST * held)
+        ? everywhere(list, (scope) => advise(scope, each, { own, limits }))
+        : list;
+    },
     [...steps],
   );
 }
@@ -230,12 +256,12 @@ function expandEach(steps: readonly FormulaStep[], uses: readonly ExpansionUse[]
   const parts = new Map<string, readonly FormulaStep[]>();
   let total = steps.length;
   for (const use of uses) {
-    const made = expanding.limits.spent ? null : expandOne(use, expanding);
+    const made = expandOne(use, expanding);
     if (made !== null) parts.set(use.step.id, made);
     total += made?.length ?? 0;
     if (!expanding.limits.allows(total)) return [];
   }
-  return replaceSteps(steps, parts);
+  return replaceSteps(steps, parts, expanding.limits.work);
 }
 
 interface ExpansionUse {
@@ -247,7 +273,7 @@ interface ExpansionUse {
 /** The steps of the template as they stand for the step. Null: it stays as it is. */
 function expandOne({ step, use, depth }: ExpansionUse, expanding: Expanding): FormulaStep[] | null {
   const { problems, limits, values } = expanding;
-  const name = substitute(use.with, values ?? new Map());
+  const name = substitute(use.with, values ?? new Map(), limits.work);
   if (values === null && name.includes('{{')) return null;
   const found = expanding.resolve(name);
   if (found === null) {
@@ -272,9 +298,9 @@ function expandOne({ step, use, depth }: ExpansionUse, expanding: Expanding): Fo
   const macros = new Map([...own, ...stepMacros('target', step), ['target', step.id]]);
   // A variable of the expansion alone may be written with both braces, since nobody else could fill it.
   const inner = new Map([...own].filter(([variable]) => !Object.hasOwn(expanding.outer, variable)));
-  const fill = (text: string): string => substitute(fillMacros(text, macros), inner);
+  const fill = (text: string): string => substitute(fillMacros(text, macros, limits.work), inner, limits.work);
   const filled = named(formula.template).map((part) => mapWhole(part, fill));
-  const unrolled = behind(unroll(filled, { limits, problems, values }), step.needs);
+  const unrolled = behind(unroll(filled, { limits, problems, values }), step.needs, limits.work);
   return expandInline(handOn(step, unrolled, problems), expanding, depth + 1);
 }
 
@@ -284,13 +310,7 @@ function ownValues(formula: Formula, use: ExpansionUse['use'], expanding: Expand
   const values = new Map<string, string>();
   for (const name of Object.keys(use.vars)) {
     if (Object.hasOwn(formula.vars, name)) continue;
-    problems.add({
-      code: 'FORMULA_UNKNOWN_VARIABLE',
-      at: use.at,
-      severity: formula.mode === 'strict' ? 'error' : 'warning',
-      message: `${formula.name} has no variable ${name}`,
-      fix: `Use one of: ${Object.keys(formula.vars).join(', ') || 'none'}.`,
-    });
+    noteUnknownVariable(formula, { name, at: use.at, mode: formula.mode }, problems);
   }
   for (const [name, spec] of Object.entries(formula.vars)) {
     const given = Object.hasOwn(use.vars, name) ? use.vars[name] : undefined;
@@ -298,12 +318,7 @@ function ownValues(formula: Formula, use: ExpansionUse['use'], expanding: Expand
     if (value !== null) values.set(name, value);
     if (given !== undefined && !given.includes('{')) refuseValue({ name, value: given, spec, at: use.at }, problems);
     if (value !== null || !spec.required || Object.hasOwn(expanding.outer, name)) continue;
-    problems.add({
-      code: 'FORMULA_MISSING_VARIABLE',
-      at: use.at,
-      message: `the variable ${name} of ${formula.name} has no value here`,
-      fix: `Give it in vars: ${name} = "…".`,
-    });
+    noteMissingVariable(formula, { name, at: use.at }, problems);
   }
   for (const [name, value] of Object.entries(use.vars)) values.set(name, value);
   return values;
@@ -338,7 +353,7 @@ function attachOne(
   const point = formula.bondPoints.find(({ id }) => id === hook.bondPoint) ?? null;
   if (found === null) noteMissing({ name: hook.attach, at }, problems);
   if (hook.bondPoint !== null && point === null) {
-    const fix = `Use one of: ${formula.bondPoints.map(({ id }) => id).join(', ') || 'none is there yet'}.`;
+    const fix = `Use one of: ${choices(formula.bondPoints.map(({ id }) => id))}.`;
     problems.add({
       code: 'FORMULA_UNKNOWN_STEP',
       at: within(hook.at, 'at'),
@@ -362,9 +377,9 @@ function attachOne(
   const rename = (id: string): string => (ids.has(id) ? `${hook.attach}.${id}` : id);
   const renamed = inner.map((step) =>
     renameStep(
-      mapWhole(step, (text) => substitute(text, values)),
+      mapWhole(step, (text) => substitute(text, values, limits.work)),
       rename,
     ),
   );
-  return limits.allows(steps.length + renamed.length) ? attach(steps, renamed, point) : [];
+  return limits.allows(steps.length + renamed.length) ? attach(steps, renamed, { point, work: limits.work }) : [];
 }

@@ -1,8 +1,17 @@
+import { Work } from './budget';
 import { canonicalJson } from '../canonical';
 import type { JsonObject } from '../json';
-import { assembleSteps, EXPANSION_DEPTH_MAX, joinParents, noteMissing, STEPS_MAX, type ReadText } from './assemble';
+import {
+  assembleSteps,
+  EXPANSION_DEPTH_MAX,
+  joinParents,
+  noteMissing,
+  type Assembling,
+  type Joined,
+  type ReadText,
+} from './assemble';
 import { stepsOf } from './condition';
-import { parseDurationMs } from './duration';
+import { notADuration, parseDurationMs } from './duration';
 import type { FanOut, GateSpec, RunCondition, StepFlow } from './flow';
 import {
   mapTexts,
@@ -15,13 +24,22 @@ import {
   type WrittenCondition,
 } from './formula';
 import { checkList } from './graph';
+import { RECIPE_BYTES_MAX, whyTooBig } from './lean';
 import type { Overlay } from './overlay';
 import { ProblemList, within, type Place } from './problems';
+import { isId, notAnId } from './read-step';
 import type { FormulaMode } from './reader';
-import type { FormulaProblem, Recipe, RecipeStep, StepCheck } from './recipe';
+import { STEPS_MAX, type FormulaProblem, type Recipe, type RecipeStep, type StepCheck } from './recipe';
 import { lastStepOf, readWritten, settleSteps, type Settled } from './settle';
 import { fillMacros } from './step-list';
-import { bindVariables, namesIn, refuseMissing, substitute } from './variables';
+import {
+  bindVariables,
+  namesIn,
+  noteMissingVariable,
+  noteUnknownVariable,
+  refuseMissing,
+  substitute,
+} from './variables';
 import type { Traits } from './weave';
 
 export interface CompileOptions {
@@ -47,8 +65,8 @@ export interface CompileOptions {
 export interface CompileLimits {
   /** Of the recipe, its groups included. */
   readonly steps: number;
-  /** Characters of the recipe's JSON. It lies in the ledger, never in a history, so it may be larger than a payload. */
-  readonly recipeSize: number;
+  /** Of the recipe's JSON. */
+  readonly recipeBytes: number;
 }
 
 export interface CompiledFormula {
@@ -57,9 +75,7 @@ export interface CompiledFormula {
   readonly problems: readonly FormulaProblem[];
 }
 
-/** Characters. */
-export const RECIPE_SIZE_MAX = 4_000_000;
-const LIMITS: CompileLimits = { steps: STEPS_MAX, recipeSize: RECIPE_SIZE_MAX };
+const LIMITS: CompileLimits = { steps: STEPS_MAX, recipeBytes: RECIPE_BYTES_MAX };
 const CHECK_TIMEOUT = '10m';
 /** Names by which the item formulas of other tools know the member of a convoy that they are done for. */
 const MEMBER_NAMES = ['convoy_id', 'bead_id', 'issue', 'task'];
@@ -106,25 +122,33 @@ class Compilation {
   readonly #options: Settings;
   readonly #problems: ProblemList;
   readonly #groups = new Map<string, readonly RecipeStep[]>();
-  /** Characters that filling in has made so far, in all texts. */
-  #size = 0;
+  readonly #work = new Work();
+  readonly #joined: Joined = new Map();
+  readonly #read = new Map<string, Formula | null>();
+  /** Characters that the recipe may still get: what is written is measured at the end, but must not fill the memory before. */
+  readonly #room: Work;
+  /** Where the steps of the recipe were written. */
+  readonly #places = new Map<RecipeStep, Place>();
   #steps = 0;
 
   constructor(options: Settings, problems: ProblemList) {
     this.#options = options;
     this.#problems = problems;
+    this.#room = new Work(4 * options.limits.recipeBytes);
   }
 
   recipeOf(formula: Formula): Recipe | null {
-    const { limits, vars, mode = formula.mode, open = false } = this.#options;
+    const { vars, mode = formula.mode, open = false } = this.#options;
     const whole = joinParents(formula, this.#assembling());
     const bound = bindVariables(whole, { given: vars, mode }, this.#problems);
     const values = open ? new Map(Object.entries(vars)) : bound;
     this.#refuseEmpty(whole);
     const assembled = assembleSteps(whole, { ...this.#assembling(), values: open ? null : values }) ?? [];
-    const used = new Set(namesIn(`${whole.title ?? ''} ${whole.description ?? ''}`));
+    const used = new Set<string>();
     const later = new Set(open ? Object.keys(whole.vars).filter((name) => !values.has(name)) : []);
     const scope: Scope = { values, later, around: new Set(), used, group: '', depth: 0 };
+    const title = this.#fill(whole.title ?? values.get('title') ?? whole.name, scope);
+    const description = this.#fill(whole.description ?? '', scope);
     const steps = this.#list(assembled, scope);
     if (!open) refuseMissing(whole, { values, used }, this.#problems);
     if (steps.length === 0 && !this.#problems.hasErrors()) this.#refuseNone(whole);
@@ -133,8 +157,8 @@ class Compilation {
       formula: whole.name,
       version: whole.version,
       type: whole.type,
-      title: this.#fill(whole.title ?? values.get('title') ?? whole.name, values),
-      description: this.#fill(whole.description ?? '', values),
+      title,
+      description,
       vars: Object.fromEntries(values),
       steps,
       ...(this.#groups.size === 0 ? {} : { groups: Object.fromEntries(this.#groups) }),
@@ -142,30 +166,48 @@ class Compilation {
       ...(whole.pour === null ? {} : { pour: whole.pour }),
       ...(whole.squash === null ? {} : { squash: whole.squash }),
     };
-    // A Recipe is plain JSON; interfaces have no index.
-    const canonical = this.#size > limits.recipeSize ? null : canonicalJson(body as unknown as JsonObject);
-    if (canonical !== null && canonical.length <= limits.recipeSize) {
-      return this.#problems.hasErrors() ? null : { ...body, digest: this.#options.digestOf(canonical) };
-    }
-    this.#problems.add({
-      code: 'FORMULA_TOO_BIG',
-      at: { source: whole.source, path: 'steps' },
-      message: `the compiled formula is larger than ${limits.recipeSize} characters`,
-      fix: 'Shorten its texts or split it.',
-    });
-    return null;
+    this.#refuseBig(body, whole);
+    if (this.#problems.hasErrors()) return null;
+    // A recipe is plain JSON; interfaces have no index.
+    return { ...body, digest: this.#options.digestOf(canonicalJson(body as unknown as JsonObject)) };
   }
 
-  #assembling(): Parameters<typeof joinParents>[1] & { readonly stepsMax: number } {
-    const { resolve, overlay, readText, traits, limits } = this.#options;
+  /** Tells what could not be poured, at the step that takes up the most. */
+  #refuseBig(body: Omit<Recipe, 'digest'>, formula: Formula): void {
+    const { recipeBytes } = this.#options.limits;
+    const why = this.#room.spent ? `its recipe has more than ${recipeBytes} bytes` : whyTooBig(body, recipeBytes);
+    if (why === null) return;
+    let at: Place = { source: formula.source, path: 'steps' };
+    let most = 0;
+    for (const [step, place] of this.#places) {
+      const size = JSON.stringify(step).length;
+      if (size > most) [at, most] = [place, size];
+    }
+    const fix = 'Split the formula, or shorten its texts; the largest step begins here.';
+    this.#problems.add({ code: 'FORMULA_TOO_BIG', at, message: `the formula cannot be poured: ${why}`, fix });
+  }
+
+  #assembling(): Omit<Assembling, 'values'> {
+    const { overlay, readText, traits, limits } = this.#options;
     return {
-      resolve,
+      resolve: (name) => this.#resolve(name),
       problems: this.#problems,
+      work: this.#work,
+      joined: this.#joined,
       stepsMax: limits.steps,
       ...(overlay === undefined ? {} : { overlay }),
       ...(readText === undefined ? {} : { readText }),
       ...(traits === undefined ? {} : { traits }),
     };
+  }
+
+  /** Many steps may use one formula, and each look for it may read a file. */
+  #resolve(name: string): Formula | null {
+    const known = this.#read.get(name);
+    if (known !== undefined) return known;
+    const found = this.#options.resolve(name);
+    this.#read.set(name, found);
+    return found;
   }
 
   #settling(scope: Scope): Parameters<typeof settleSteps>[1] {
@@ -202,14 +244,21 @@ class Compilation {
     const ordered = checkList(this.#needAsked(settled, known, scope), this.#problems);
     this.#steps += ordered.length;
     if (this.#steps > this.#options.limits.steps) {
-      const [first] = ordered;
-      if (first === undefined) return [];
       const message = `the formula has more than ${this.#options.limits.steps} steps, with those that its loops and fan-outs make`;
-      this.#problems.add({ code: 'FORMULA_TOO_BIG', at: first.at, message, fix: 'Split it into several formulas.' });
+      for (const { at } of ordered.slice(0, 1)) {
+        this.#problems.add({ code: 'FORMULA_TOO_BIG', at, message, fix: 'Split it into several formulas.' });
+      }
       return [];
     }
     const around = new Set([...scope.around, ...known]);
-    return ordered.map((step) => this.#step(step, settled.when.get(step.id), { ...scope, around }));
+    const within = { ...scope, around };
+    return ordered.flatMap((step) => {
+      const needs = step.needs.reduce((sum, need) => sum + need.length, 0);
+      if (!this.#room.takes(needs)) return [];
+      const made = this.#step(step, settled.when.get(step.id), within);
+      this.#places.set(made, step.at);
+      return [made];
+    });
   }
 
   /** A step whose condition asks about other steps waits for them: it is asked once, when they have ended. */
@@ -220,8 +269,7 @@ class Compilation {
       const condition = when.get(step.id);
       if (condition === undefined) return step;
       const asked = stepsOf(condition);
-      const at = step.conditions[0]?.at ?? step.at;
-      this.#refuseUnknown(asked, { around, at });
+      for (const { at } of step.conditions.slice(0, 1)) this.#refuseUnknown(asked, { around, at });
       const more = asked.filter((id) => left.has(id) && step.waitsFor?.of !== id);
       return { ...step, needs: [...new Set([...step.needs, ...more])] };
     });
@@ -239,9 +287,8 @@ class Compilation {
   }
 
   #step(written: FormulaStep, when: RunCondition | undefined, scope: Scope): RecipeStep {
-    this.#noteNames(written, scope.used);
     this.#refuseBadId(written);
-    const step = mapTexts(written, (text) => this.#fill(text, scope.values));
+    const step = mapTexts(written, (text) => this.#fill(text, scope));
     const flow = this.#flow(step, when, scope);
     return {
       id: step.id,
@@ -349,7 +396,7 @@ class Compilation {
     scope: Scope,
   ): { readonly group: string; readonly vars: Readonly<Record<string, string>> } | null {
     if (this.#options.open === true && use.with.includes('{{')) return null;
-    const found = this.#options.resolve(use.with);
+    const found = this.#resolve(use.with);
     if (found === null) noteMissing({ name: use.with, at: use.at }, this.#problems);
     if (scope.depth >= EXPANSION_DEPTH_MAX) {
       const message = `formulas follow each other deeper than ${EXPANSION_DEPTH_MAX}`;
@@ -373,15 +420,15 @@ class Compilation {
     const depth = scope.depth + 1;
     const assembled = assembleSteps(whole, { ...this.#assembling(), values, depth }) ?? [];
     const vars = use.drain === true ? memberVars(whole, assembled) : use.vars;
-    this.#refuseUndeclared(whole, { ...use, vars: use.drain === true ? {} : vars });
     const later = new Set(Object.keys(vars).filter((each) => atOnce[each]?.includes('{') ?? true));
     // An item formula that declares no variables knows them by single braces.
-    const undeclared = new Map(
-      Object.keys(vars)
-        .filter((each) => !Object.hasOwn(whole.vars, each))
-        .map((each) => [each, `{{${each}}}`]),
-    );
-    const steps = assembled.map((part) => mapWhole(part, (text) => fillMacros(text, undeclared)));
+    const undeclared = new Map<string, string>();
+    for (const each of Object.keys(vars)) {
+      if (Object.hasOwn(whole.vars, each)) continue;
+      undeclared.set(each, `{{${each}}}`);
+      if (use.drain !== true) noteUnknownVariable(whole, { name: each, at: use.at, mode: whole.mode }, this.#problems);
+    }
+    const steps = assembled.map((part) => mapWhole(part, (text) => fillMacros(text, undeclared, this.#work)));
     const group = this.#groupName(name, scope);
     this.#groups.set(group, []);
     const used = new Set<string>();
@@ -389,31 +436,9 @@ class Compilation {
     for (const [variable, spec] of Object.entries(whole.vars)) {
       if (values.has(variable) || later.has(variable) || (!spec.required && !used.has(variable))) continue;
       if (scope.later.has(variable)) continue;
-      const message = `the variable ${variable} of ${whole.name} has no value here`;
-      this.#problems.add({
-        code: 'FORMULA_MISSING_VARIABLE',
-        at: use.at,
-        message,
-        fix: `Give it in vars: ${variable} = "…".`,
-      });
+      noteMissingVariable(whole, { name: variable, at: use.at }, this.#problems);
     }
     return { group, vars };
-  }
-
-  #refuseUndeclared(
-    formula: Formula,
-    use: { readonly vars: Readonly<Record<string, string>>; readonly at: Place },
-  ): void {
-    for (const name of Object.keys(use.vars)) {
-      if (Object.hasOwn(formula.vars, name)) continue;
-      this.#problems.add({
-        code: 'FORMULA_UNKNOWN_VARIABLE',
-        at: use.at,
-        severity: formula.mode === 'strict' ? 'error' : 'warning',
-        message: `${formula.name} has no variable ${name}`,
-        fix: `Use one of: ${Object.keys(formula.vars).join(', ') || 'none'}.`,
-      });
-    }
   }
 
   #groupName(name: string, scope: Scope): string {
@@ -425,14 +450,14 @@ class Compilation {
 
   #gate(gate: FormulaGate, step: FormulaStep, scope: Scope): GateSpec {
     const { at, kind, target, approvers } = gate;
-    if (kind === 'timer') return { kind, durationMs: this.#durationMs(gate.timeout ?? '', at) };
+    if (kind === 'timer') return { kind, durationMs: this.#durationMs(target, at) };
     const timeoutMs = gate.timeout === null ? null : this.#durationMs(gate.timeout, at);
     if (kind === 'human') {
       const by = approvers.length === 0 ? {} : { approvers };
       return { kind, prompt: gate.prompt ?? step.title ?? step.id, timeoutMs, ...by };
     }
     if (kind === 'condition') {
-      const written = { text: gate.condition ?? '', at: within(at, 'condition') };
+      const written = { text: gate.condition, at: within(at, 'condition') };
       return { kind, when: this.#condition(written, null, scope) ?? { op: 'or', of: [] }, timeoutMs };
     }
     if (kind === 'task') return { kind, task_id: target, timeoutMs };
@@ -443,44 +468,21 @@ class Compilation {
 
   /** Ids made from macros may have become too long or odd. */
   #refuseBadId(step: FormulaStep): void {
-    if (/^[A-Za-z0-9._-]{1,200}$/.test(step.id)) return;
-    this.#problems.add({
-      code: 'FORMULA_VALUE',
-      at: within(step.at, 'id'),
-      message: `"${step.id.slice(0, 80)}" is not an id`,
-      fix: 'Use letters, digits, ".", "_" and "-", at most 200.',
-    });
+    if (isId(step.id)) return;
+    this.#problems.add({ code: 'FORMULA_VALUE', at: within(step.at, 'id'), ...notAnId(step.id) });
   }
 
-  #noteNames(step: FormulaStep, used: Set<string>): void {
-    mapTexts(step, (text) => {
-      if (text.includes('{{')) for (const name of namesIn(text)) used.add(name);
-      return text;
-    });
-  }
-
-  /** A long value in a thousand places would fill the memory before its size could be measured. */
-  #fill(text: string, values: ReadonlyMap<string, string>): string {
-    if (!text.includes('{{')) return text;
-    const { recipeSize } = this.#options.limits;
-    let longest = 0;
-    for (const name of namesIn(text)) longest = Math.max(longest, values.get(name)?.length ?? 0);
-    const placeholders = text.split('{{').length - 1;
-    if (this.#size > recipeSize || placeholders * longest > 100 * recipeSize) {
-      this.#size = recipeSize + 1;
-      return text;
-    }
-    const filled = substitute(text, values);
-    this.#size += filled.length;
-    return filled;
+  #fill(text: string, { values, used }: Pick<Scope, 'values' | 'used'>): string {
+    if (text.includes('{{')) for (const name of namesIn(text)) used.add(name);
+    else this.#room.takes(text.length);
+    return substitute(text, values, this.#room);
   }
 
   #durationMs(text: string, at: Place): number {
     const found = parseDurationMs(text);
     if (found !== null) return found;
     if (this.#options.open === true && text.includes('{{')) return 0;
-    const fix = 'Write one such as 90s, 15m or 1h30m, at most 30 days.';
-    this.#problems.add({ code: 'FORMULA_VALUE', at, message: `"${text.slice(0, 60)}" is not a duration`, fix });
+    this.#problems.add({ code: 'FORMULA_VALUE', at, ...notADuration(text) });
     return 0;
   }
 }

@@ -1,4 +1,6 @@
 import type { Json } from '../json';
+import { attempt, Refusal, type Read } from './refusal';
+import { PLACEHOLDER } from './variables';
 import type { Comparison, Operand, RunCondition } from './flow';
 
 /**
@@ -7,8 +9,7 @@ import type { Comparison, Operand, RunCondition } from './flow';
  * `children(review).all(status == 'complete')`, `.any(…)`, `.count(…) >= 2`, `descendants(…)`, `steps.complete >= 3`,
  * `file.exists('go.mod')`, `env.NAME == 'x'`. Both may be joined with `and`, `or`, `not`, `&&`, `||`, `!` and parentheses.
  */
-export type ReadCondition =
-  { readonly ok: true; readonly is: boolean | RunCondition } | { readonly ok: false; readonly why: string };
+export type ReadCondition = Read<boolean | RunCondition>;
 
 export interface ConditionScope {
   readonly values: ReadonlyMap<string, string>;
@@ -16,7 +17,7 @@ export interface ConditionScope {
   readonly self: string | null;
 }
 
-export const CONDITION_LENGTH_MAX = 1_000;
+const CONDITION_LENGTH_MAX = 1_000;
 const DEPTH_MAX = 20;
 
 /** Reads a condition and decides what variables alone can decide; what is left is about the run. */
@@ -24,17 +25,14 @@ export function readCondition(text: string, scope: ConditionScope): ReadConditio
   if (text.length > CONDITION_LENGTH_MAX) {
     return { ok: false, why: `it is longer than ${CONDITION_LENGTH_MAX} characters` };
   }
-  try {
+  return attempt(() => {
     const simple = /^\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*(==|!=)\s*([^()|&]+)$/.exec(text);
     if (simple !== null && !/\s(?:and|or)\s/.test(text)) {
-      const [, name = '', is, right = ''] = simple;
-      return { ok: true, is: ((scope.values.get(name) ?? '') === unquote(right.trim())) === (is === '==') };
+      const [, name, is, right] = simple as unknown as [string, string, string, string]; // each group takes part
+      return ((scope.values.get(name) ?? '') === unquote(right.trim())) === (is === '==');
     }
-    return { ok: true, is: new ConditionReader(tokensOf(text), scope).whole() };
-  } catch (error) {
-    if (error instanceof ConditionRefused) return { ok: false, why: error.message };
-    throw error;
-  }
+    return new ConditionReader(tokensOf(text), scope).whole();
+  });
 }
 
 /** The steps whose end a condition asks about, each once. Within `all`, `any` and `count` the one looked at has no name. */
@@ -61,38 +59,31 @@ export function stepsOf(condition: RunCondition): string[] {
   return [...found];
 }
 
-/** The names of variables in a condition. */
-export function conditionNames(text: string): string[] {
-  return [...text.matchAll(VARIABLE)].map((match) => match[1] ?? '');
-}
-
-export function isFalsy(value: string): boolean {
+function isFalsy(value: string): boolean {
   return ['', 'false', '0', 'no', 'off'].includes(value.trim().toLowerCase());
 }
 
-class ConditionRefused extends Error {}
-
 type Token = { readonly kind: 'variable' | 'text' | 'sign' | 'word'; readonly text: string };
 
-const VARIABLE = /\{\{\s*([A-Za-z_]\w*)\s*\}\}/g;
 const TOKEN =
-  /\s*(?:\{\{\s*([A-Za-z_]\w*)\s*\}\}|('[^']*'|"[^"]*")|(&&|\|\||==|!=|<=|>=|<|>|!|\(|\))|([A-Za-z0-9_./:@*+-]+))/y;
+  /(?:\{\{\s*([A-Za-z_]\w*)\s*\}\}|('[^']*'|"[^"]*")|(&&|\|\||==|!=|<=|>=|<|>|!|\(|\))|([A-Za-z0-9_./:@*+-]+))/y;
 const COMPARISONS: readonly Comparison[] = ['==', '!=', '<', '<=', '>', '>='];
 
 function tokensOf(text: string): Token[] {
   const tokens: Token[] = [];
   let at = 0;
-  while (text.slice(at).trim() !== '') {
+  for (;;) {
+    while (/\s/.test(text[at] ?? '')) at += 1;
+    if (at >= text.length) return tokens;
     TOKEN.lastIndex = at;
     const found = TOKEN.exec(text);
-    if (found === null) throw new ConditionRefused(`"${text.slice(at).trim().slice(0, 20)}" is not known here`);
+    if (found === null) throw new Refusal(`"${text.slice(at, at + 20).trim()}" is not known here`);
     const [whole, variable, quoted, sign, word = ''] = found;
     at += whole.length;
     if (variable !== undefined) tokens.push({ kind: 'variable', text: variable });
     else if (quoted !== undefined) tokens.push({ kind: 'text', text: quoted.slice(1, -1) });
     else tokens.push(sign === undefined ? { kind: 'word', text: word } : { kind: 'sign', text: sign });
   }
-  return tokens;
 }
 
 type Part = boolean | RunCondition;
@@ -111,16 +102,16 @@ class ConditionReader {
   }
 
   whole(): Part {
-    if (this.#tokens.length === 0) throw new ConditionRefused('it is empty');
+    if (this.#tokens.length === 0) throw new Refusal('it is empty');
     const part = this.#or();
     const rest = this.#tokens[this.#at];
-    if (rest !== undefined) throw new ConditionRefused(`"${rest.text}" does not belong there`);
+    if (rest !== undefined) throw new Refusal(`"${rest.text}" does not belong there`);
     return part;
   }
 
   #or(): Part {
     this.#depth += 1;
-    if (this.#depth > DEPTH_MAX) throw new ConditionRefused(`it is nested deeper than ${DEPTH_MAX}`);
+    if (this.#depth > DEPTH_MAX) throw new Refusal(`it is nested deeper than ${DEPTH_MAX}`);
     const parts = [this.#and()];
     while (this.#take('||', 'or')) parts.push(this.#and());
     this.#depth -= 1;
@@ -150,7 +141,7 @@ class ConditionReader {
     const token = this.#tokens[this.#at];
     this.#at += 1;
     if (token?.kind === 'variable') return this.#aboutVariable(this.#scope.values.get(token.text) ?? '');
-    if (token?.kind !== 'word') throw new ConditionRefused(`something is missing before "${token?.text ?? 'its end'}"`);
+    if (token?.kind !== 'word') throw new Refusal(`something is missing before "${token?.text ?? 'its end'}"`);
     if (token.text === 'file.exists') return this.#fileExists();
     if (this.#take('(')) return this.#aboutMany(token.text);
     return this.#aboutOne(token.text);
@@ -169,7 +160,7 @@ class ConditionReader {
     const path = this.#right().text;
     this.#expect(')');
     if (path === '' || path.startsWith('/') || path.split('/').includes('..')) {
-      throw new ConditionRefused(`"${path}" must be a path within the worktree`);
+      throw new Refusal(`"${path}" must be a path within the worktree`);
     }
     return { op: 'compare', left: { of: 'file', path }, is: '==', right: true };
   }
@@ -182,20 +173,20 @@ class ConditionReader {
     this.#at += 1;
     const op = ['all', 'any', 'count'].find((each) => `.${each}` === token?.text);
     if ((kind !== 'children' && kind !== 'descendants') || op === undefined) {
-      throw new ConditionRefused(`write children(step) or descendants(step), and then .all(…), .any(…) or .count(…)`);
+      throw new Refusal(`write children(step) or descendants(step), and then .all(…), .any(…) or .count(…)`);
     }
-    if (this.#inside) throw new ConditionRefused(`${kind}(…) does not stand within another`);
+    if (this.#inside) throw new Refusal(`${kind}(…) does not stand within another`);
     this.#expect('(');
     this.#inside = true;
     const where = this.#or();
     this.#inside = false;
     this.#expect(')');
-    if (typeof where === 'boolean') throw new ConditionRefused(`.${op}(…) must ask about status or output`);
+    if (typeof where === 'boolean') throw new Refusal(`.${op}(…) must ask about status or output`);
     const about = { step: this.#named(step), deep: kind === 'descendants', where };
     if (op !== 'count') return { op: op === 'all' ? 'all' : 'any', ...about };
     const is = this.#comparison();
     const right = is === null ? null : literal(this.#right().text);
-    if (is === null || typeof right !== 'number') throw new ConditionRefused('compare .count(…) with a number');
+    if (is === null || typeof right !== 'number') throw new Refusal('compare .count(…) with a number');
     return { op: 'count', ...about, is, right };
   }
 
@@ -204,13 +195,13 @@ class ConditionReader {
     const is = this.#comparison();
     if (is === null) {
       if (left.of === 'output') return { op: 'compare', left, is: '==', right: true };
-      throw new ConditionRefused(`compare ${word} with something: ${word} == 'complete'`);
+      throw new Refusal(`compare ${word} with something: ${word} == 'complete'`);
     }
     const token = this.#right();
     if (left.of === 'status') return statusIs(left, is, token.text);
     const right = token.kind === 'text' ? token.text : literal(token.text);
     if (left.of === 'complete' && typeof right !== 'number') {
-      throw new ConditionRefused('compare steps.complete with a number');
+      throw new Refusal('compare steps.complete with a number');
     }
     return { op: 'compare', left, is, right };
   }
@@ -226,7 +217,7 @@ class ConditionReader {
         : [word, 'step', own];
     if (field === 'status' || field === 'outcome') return { of: 'status', step: this.#named(step) };
     if (field !== '') return { of: 'output', step: this.#named(step), path: field.split('.').slice(1) };
-    throw new ConditionRefused(
+    throw new Refusal(
       `"${word}" is not known: write {{variable}}, <step>.status, <step>.output.<key>, steps.complete, file.exists('…') or env.<name>`,
     );
   }
@@ -235,7 +226,7 @@ class ConditionReader {
     if (step !== 'step') return step;
     if (this.#inside) return '';
     if (this.#scope.self !== null) return this.#scope.self;
-    throw new ConditionRefused('it must say which step it means: <step>.status or <step>.output.<key>');
+    throw new Refusal('it must say which step it means: <step>.status or <step>.output.<key>');
   }
 
   #comparison(): Comparison | null {
@@ -250,10 +241,10 @@ class ConditionReader {
     const token = this.#tokens[this.#at];
     this.#at += 1;
     if (token === undefined || token.kind === 'sign') {
-      throw new ConditionRefused(`a value is missing before "${token?.text ?? 'its end'}"`);
+      throw new Refusal(`a value is missing before "${token?.text ?? 'its end'}"`);
     }
     if (token.kind === 'variable') return { kind: 'word', text: this.#scope.values.get(token.text) ?? '' };
-    const filled = token.text.replaceAll(VARIABLE, (_whole, name: string) => this.#scope.values.get(name) ?? '');
+    const filled = token.text.replaceAll(PLACEHOLDER, (_whole, name: string) => this.#scope.values.get(name) ?? '');
     return { kind: token.kind, text: filled };
   }
 
@@ -267,7 +258,7 @@ class ConditionReader {
   }
 
   #expect(sign: string): void {
-    if (!this.#take(sign)) throw new ConditionRefused(`a "${sign}" is missing`);
+    if (!this.#take(sign)) throw new Refusal(`a "${sign}" is missing`);
   }
 }
 
@@ -293,11 +284,11 @@ const STATUS_WORDS: Readonly<Record<string, 'complete' | 'failed' | 'skipped' | 
 
 function statusIs(left: Operand, is: Comparison, text: string): RunCondition {
   const word = text.toLowerCase();
-  if (is !== '==' && is !== '!=') throw new ConditionRefused('compare a status with == or != only');
+  if (is !== '==' && is !== '!=') throw new Refusal('compare a status with == or != only');
   if (word === 'closed') return { op: 'compare', left, is: is === '==' ? '!=' : '==', right: 'open' };
   const right = Object.hasOwn(STATUS_WORDS, word) ? STATUS_WORDS[word] : undefined;
   if (right !== undefined) return { op: 'compare', left, is, right };
-  throw new ConditionRefused(`"${text}" is no status: use complete, failed, skipped, open or closed`);
+  throw new Refusal(`"${text}" is no status: use complete, failed, skipped, open or closed`);
 }
 
 function join(op: 'and' | 'or', parts: readonly Part[]): Part {

@@ -1,3 +1,4 @@
+import type { Budget, Work } from './budget';
 import { plainStep, type ConvoyParts, type Formula, type FormulaStep, type Leg } from './formula';
 
 /** The variable that chooses one of a convoy's presets. */
@@ -12,8 +13,9 @@ export const PRESET = 'preset';
 export function convoySteps(
   formula: Formula,
   convoy: ConvoyParts,
-  values: ReadonlyMap<string, string> | null,
+  { values, limits }: { readonly values: ReadonlyMap<string, string> | null; readonly limits: Budget },
 ): FormulaStep[] {
+  if (!limits.allows(convoy.legs.length)) return [];
   const scope = new Map([['formula_name', formula.name]]);
   for (const name of Object.keys(formula.vars)) scope.set(name, `{{${name}}}`);
   for (const [key, value] of Object.entries(convoy.output)) scope.set(`output.${key}`, value);
@@ -22,44 +24,49 @@ export function convoySteps(
   const has = (name: string): boolean | null =>
     values !== null && Object.hasOwn(formula.vars, name) ? (values.get(name) ?? '') !== '' : null;
   const prompt = convoy.prompt === null ? null : decideBranches(convoy.prompt, has);
-  const steps = legs.map((leg) => legStep(leg, { ...convoy, prompt }, scope));
+  const steps = legs.map((leg) => legStep(leg, { ...convoy, prompt }, { shared: scope, work: limits.work }));
   if (convoy.synthesis === null) return steps;
   const { title, description, needs, at } = convoy.synthesis;
   const ids = legs.map((leg) => leg.id);
   const synthesis: FormulaStep = {
     ...plainStep('synthesis', at),
-    title: title === null ? 'Synthesis' : fill(title, scope),
-    instructions: description === null ? null : fill(decideBranches(description, has), scope),
+    title: title === null ? 'Synthesis' : fill(title, scope, limits.work),
+    instructions: description === null ? null : fill(decideBranches(description, has), scope, limits.work),
     needs: needs.length === 0 ? ids : ids.filter((id) => needs.includes(id)),
   };
   return [...steps, synthesis];
 }
 
-function legStep(leg: Leg, convoy: ConvoyParts, shared: ReadonlyMap<string, string>): FormulaStep {
+function legStep(
+  leg: Leg,
+  convoy: ConvoyParts,
+  { shared, work }: { readonly shared: ReadonlyMap<string, string>; readonly work: Work },
+): FormulaStep {
   const scope = new Map(shared);
   for (const key of ['id', 'title', 'focus'] as const) scope.set(`leg.${key}`, leg[key] ?? '');
-  const ownText = fill(leg.description ?? '', scope);
+  const ownText = fill(leg.description ?? '', scope, work);
   scope.set('leg.description', ownText);
   const { directory, leg_pattern: pattern } = convoy.output;
   if (pattern !== undefined)
-    scope.set('output_path', fill(`${directory === undefined ? '' : `${directory}/`}${pattern}`, scope));
+    scope.set('output_path', fill(`${directory === undefined ? '' : `${directory}/`}${pattern}`, scope, work));
   const focus = leg.focus === null ? '' : `Focus: ${leg.focus}\n\n`;
   return {
     ...plainStep(leg.id, leg.at),
     title: leg.title ?? leg.id,
-    instructions: convoy.prompt === null ? `${focus}${ownText}` : fill(convoy.prompt, scope),
+    instructions: convoy.prompt === null ? `${focus}${ownText}` : fill(convoy.prompt, scope, work),
     metadata: leg.metadata,
   };
 }
 
 /** Twice, since values may hold placeholders themselves; the second time ends it. */
-function fill(text: string, scope: ReadonlyMap<string, string>): string {
-  const once = (part: string): string =>
-    part.replaceAll(/\{\{\s*\.([A-Za-z_][\w.]*)\s*\}\}/g, (whole, name: string) => scope.get(name) ?? whole);
+function fill(text: string, scope: ReadonlyMap<string, string>, work: Work): string {
+  const once = (part: string): string => work.fill(part, /\{\{\s*\.([A-Za-z_][\w.]*)\s*\}\}/g, scope);
   return once(once(text));
 }
 
 interface Block {
+  /** Null: the text itself. */
+  readonly around: Block | null;
   /** What opened it, as written. */
   readonly opening: string;
   readonly decides: boolean | null;
@@ -69,42 +76,42 @@ interface Block {
 
 /** Decides `{{if .name}}` where `has` knows the name; blocks about anything else stay as they are written. */
 function decideBranches(text: string, has: (name: string) => boolean | null): string {
-  const open: Block[] = [{ opening: '', decides: null, text: '', otherwise: null }];
+  let block: Block = { around: null, opening: '', decides: null, text: '', otherwise: null };
   const add = (part: string): void => {
-    const block = open.at(-1);
-    if (block === undefined) return;
     if (block.otherwise === null) block.text += part;
     else block.otherwise += part;
   };
   let at = 0;
   for (const tag of text.matchAll(/\{\{-?\s{0,9}(if|with|range|else|end)\b([^{}]{0,200})\}\}/g)) {
-    const [written, word, inside = ''] = tag;
+    const [written, word, inside] = tag as unknown as [string, string, string]; // both groups take part
     const about = inside.replace(/-$/, '').trim();
-    const block = open.at(-1);
     const decides = word === 'if' ? has(about.replace(/^\./, '')) : null;
     const acts =
       word === 'else'
-        ? about === '' && block?.decides != null
+        ? about === '' && block.decides !== null
         : word === 'end'
-          ? block?.decides != null
+          ? block.decides !== null
           : decides !== null;
     const before = text.slice(at, tag.index);
     add(acts && written.startsWith('{{-') ? before.trimEnd() : before);
     at = tag.index + written.length;
-    while (acts && written.endsWith('-}}') && /\s/.test(text[at] ?? '')) at += 1;
-    if (word === 'else' && acts && block !== undefined) block.otherwise = '';
+    while (acts && written.endsWith('-}}') && /\s/.test(text.charAt(at))) at += 1;
+    if (word === 'else' && acts) block.otherwise = '';
     else if (word === 'else') add(written);
-    else if (word !== 'end') open.push({ opening: written, decides, text: '', otherwise: null });
-    else add(open.length > 1 ? closed(open.pop(), written) : written);
+    else if (word !== 'end') block = { around: block, opening: written, decides, text: '', otherwise: null };
+    else if (block.around === null) add(written);
+    else {
+      const whole = closed(block, written);
+      block = block.around;
+      add(whole);
+    }
   }
   add(text.slice(at));
   // What was never closed is no template.
-  const [whole] = open;
-  return open.length === 1 && whole !== undefined ? whole.text : text;
+  return block.around === null ? block.text : text;
 }
 
-function closed(block: Block | undefined, end: string): string {
-  if (block === undefined) return end;
+function closed(block: Block, end: string): string {
   if (block.decides === null) return `${block.opening}${block.text}${end}`;
   return block.decides ? block.text : (block.otherwise ?? '');
 }

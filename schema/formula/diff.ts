@@ -29,8 +29,8 @@ export function diffRecipes(before: Recipe, after: Recipe): RecipeChange[] {
     const was = old.get(name);
     return was === undefined ? [] : stepChanges(name, was, step);
   });
-  const orders = [[...old.keys()].filter((name) => fresh.has(name)), [...fresh.keys()].filter((name) => old.has(name))];
-  const [was = [], is = []] = orders;
+  const was = [...old.keys()].filter((name) => fresh.has(name));
+  const is = [...fresh.keys()].filter((name) => old.has(name));
   const moved =
     removed.length + added.length > 0
       ? []

@@ -1,8 +1,7 @@
+import { isObject, type Json, type JsonObject } from '../json';
 import { parse as parseToml, TomlError } from 'smol-toml';
-import type { Json, JsonObject } from '../json';
 import { sourceOf } from './locate';
 import { ProblemList, within, type Place, type ProblemCode, type Source } from './problems';
-import { isObject } from './reader';
 
 /** Of the text of one formula, in bytes or characters. */
 export const FORMULA_SIZE_MAX = 1_000_000;
@@ -74,12 +73,12 @@ function readDocument(text: string, source: Source, problems: ProblemList): Json
   try {
     document = source.file.endsWith('.json') ? JSON.parse(text) : parseToml(text);
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    const line = error instanceof TomlError ? error.line : lineOfJsonError(error, text);
+    const { message } = error as Error; // both readers throw nothing else
+    const line = error instanceof TomlError ? error.line : lineOfJsonError(message, text);
     problems.add({
       code: 'FORMULA_SYNTAX',
       at: { source: { ...source, lineOf: () => line }, path: '' },
-      message: (error.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, ''),
+      message: message.replace(/^Invalid TOML document: /, '').replace(/\n.*/s, ''),
       fix: `Correct the ${source.file.endsWith('.json') ? 'JSON' : 'TOML'} at this line.`,
     });
     return null;
@@ -95,8 +94,8 @@ function readDocument(text: string, source: Source, problems: ProblemList): Json
   return null;
 }
 
-function lineOfJsonError(error: Error, text: string): number {
-  const position = /position (\d+)/.exec(error.message)?.[1];
+function lineOfJsonError(message: string, text: string): number {
+  const position = /position (\d+)/.exec(message)?.[1];
   return lineAt(text, position === undefined ? text.length : Number(position));
 }
 

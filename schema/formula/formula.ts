@@ -1,4 +1,4 @@
-import type { JsonObject } from '../json';
+import { isList, type Json, type JsonObject } from '../json';
 import type { Place, Source } from './problems';
 import type { FormulaMode } from './reader';
 import type { FormulaPhase, FormulaType, SquashHint } from './recipe';
@@ -92,26 +92,18 @@ export interface FormulaCheck {
   readonly timeout: string | null;
 }
 
-export const GATE_KINDS = [
-  'human',
-  'timer',
-  'task',
-  'molecule',
-  'ci_run',
-  'pull_request',
-  'mail',
-  'condition',
-] as const;
+export type GateKind = 'human' | 'timer' | 'task' | 'molecule' | 'ci_run' | 'pull_request' | 'mail' | 'condition';
 
 export interface FormulaGate {
-  readonly kind: (typeof GATE_KINDS)[number];
-  /** A task, a molecule, a run, a pull request or an address, by kind. */
+  readonly kind: GateKind;
+  /** A task, a molecule, a run, a pull request, an address or how long a timer runs, by kind; empty: the kind has none. */
   readonly target: string;
   readonly prompt: string | null;
   readonly approvers: readonly string[];
-  /** Of a timer: how long it waits. Of the others: when a person is asked. */
+  /** When a person is asked. */
   readonly timeout: string | null;
-  readonly condition: string | null;
+  /** Empty: the kind has none. Variables are not filled in. */
+  readonly condition: string;
   readonly at: Place;
 }
 
@@ -340,7 +332,7 @@ export function mapWhole(step: FormulaStep, change: Change): FormulaStep {
     ...texts,
     id: change(step.id),
     needs: step.needs.map(change),
-    gate: gate === null || texts.gate === null ? null : { ...texts.gate, condition: optional(gate.condition, change) },
+    gate: gate === null || texts.gate === null ? null : { ...texts.gate, condition: change(gate.condition) },
     conditions: step.conditions.map((condition) => ({ ...condition, text: change(condition.text) })),
     waitsFor: waitsFor === null ? null : { ...waitsFor, of: optional(waitsFor.of, change) },
     children: step.children.map((child) => mapWhole(child, change)),
@@ -375,7 +367,11 @@ function mapRecord(record: Readonly<Record<string, string>>, change: Change): Re
 }
 
 function mapObject(value: JsonObject, change: Change): JsonObject {
-  return JSON.parse(JSON.stringify(value), (_key, part: unknown) =>
-    typeof part === 'string' ? change(part) : part,
-  ) as JsonObject;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, mapJson(part, change)]));
+}
+
+function mapJson(value: Json, change: Change): Json {
+  if (typeof value === 'string') return change(value);
+  if (typeof value !== 'object' || value === null) return value;
+  return isList(value) ? value.map((part) => mapJson(part, change)) : mapObject(value, change);
 }

@@ -1,10 +1,9 @@
+import { isObject } from '../json';
 import { readCondition } from './condition';
-import { parseDurationMs } from './duration';
-import type { FormulaGate } from './formula';
+import { notADuration, parseDurationMs } from './duration';
+import type { FormulaGate, GateKind } from './formula';
 import { within, type Place } from './problems';
-import { isObject, type TableReader } from './reader';
-
-type GateKind = FormulaGate['kind'];
+import type { TableReader } from './reader';
 
 /** The words that files use for the kinds of gate. */
 const GATE_WORDS: Readonly<Record<string, GateKind>> = {
@@ -55,10 +54,7 @@ export function readGate(step: TableReader): FormulaGate | null {
 export function readDuration(table: TableReader, key: string): string | null {
   const text = table.text(key);
   if (text === null || text.includes('{') || parseDurationMs(text) !== null) return text;
-  table.oddValue(key, {
-    message: `"${text.slice(0, 40)}" is not a duration`,
-    fix: 'Write one such as 90s, 15m or 1h30m, at most 30 days.',
-  });
+  table.oddValue(key, notADuration(text));
   return table.mode === 'strict' ? text : null;
 }
 
@@ -78,12 +74,12 @@ export function personGate(what: string, at: Place): FormulaGate {
     prompt: `Open this when it holds: ${what}`,
     approvers: [],
     timeout: null,
-    condition: null,
+    condition: '',
     at,
   };
 }
 
-function readGateTable(table: TableReader): FormulaGate | null {
+function readGateTable(table: TableReader): FormulaGate {
   table.expectKeys(GATE_KEYS);
   const word = table.firstText('type', 'kind') ?? inferred(table);
   const gate: FormulaGate = {
@@ -92,7 +88,7 @@ function readGateTable(table: TableReader): FormulaGate | null {
     prompt: table.firstText('prompt', 'reason', 'description'),
     approvers: ['approvers', 'approver', 'roles', 'role'].flatMap((key) => table.texts(key)),
     timeout: readDuration(table, 'timeout'),
-    condition: null,
+    condition: '',
     at: table.place,
   };
   const kind = word !== null && Object.hasOwn(GATE_WORDS, word) ? GATE_WORDS[word] : undefined;
@@ -129,22 +125,22 @@ function unknownGate(table: TableReader, gate: FormulaGate, word: string | null)
   return { ...gate, prompt: gate.prompt ?? (word === null ? null : `Open this when the ${word} gate holds`) };
 }
 
-function timerGate(table: TableReader, gate: FormulaGate): FormulaGate | null {
+function timerGate(table: TableReader, gate: FormulaGate): FormulaGate {
   const id = table.firstText('id', 'await_id');
   const duration = readDuration(table, 'duration') ?? gate.timeout ?? (id !== null && parseDurationMs(id) ? id : null);
-  if (duration !== null) return { ...gate, kind: 'timer', timeout: duration };
-  table.badValue('type', { message: 'a timer gate needs a duration', fix: 'Add duration = "30m".' });
-  return null;
+  if (duration !== null) return { ...gate, kind: 'timer', target: duration, timeout: null };
+  table.oddValue('type', { message: 'a timer gate needs a duration', fix: 'Add duration = "30m".' });
+  return { ...gate, prompt: gate.prompt ?? 'Open this when the time has come' };
 }
 
-function conditionGate(table: TableReader, gate: FormulaGate): FormulaGate | null {
+function conditionGate(table: TableReader, gate: FormulaGate): FormulaGate {
   const condition = table.firstText('condition', 'id');
   if (condition === null) {
-    table.badValue('type', {
+    table.oddValue('type', {
       message: 'the gate has no condition',
       fix: 'Add condition = "step.status == \'complete\'".',
     });
-    return null;
+    return gate;
   }
   const why = whyUnreadable(condition);
   if (why === null) return { ...gate, kind: 'condition', condition };

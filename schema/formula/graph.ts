@@ -38,19 +38,18 @@ export function checkList(steps: readonly FormulaStep[], problems: ProblemList):
   }
   // A step that waits for what another brings comes after that one, also where it does not need it.
   const waiting = [...byId.values()].map((step) => ({
+    step,
     id: step.id,
     needs: step.waitsFor?.of == null ? step.needs : [...step.needs, step.waitsFor.of],
   }));
   const { order, cycles } = orderSteps(waiting);
-  for (const cycle of cycles) {
-    const step = byId.get(cycle[0] ?? '');
-    if (step === undefined) continue;
+  for (const { first, ids } of cycles) {
     problems.add({
       code: 'FORMULA_CYCLE',
-      at: within(step.at, 'needs'),
-      message: `these steps wait for each other: ${cycle.join(' → ')} (each needs the next)`,
+      at: within(first.step.at, 'needs'),
+      message: `these steps wait for each other: ${ids.join(' → ')} (each needs the next)`,
       fix: 'Remove one of these needs.',
     });
   }
-  return order.flatMap(({ id }) => byId.get(id) ?? []);
+  return order.map(({ step }) => step);
 }

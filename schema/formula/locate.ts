@@ -92,7 +92,7 @@ class Scanner {
       path = path === '' ? key : `${path}.${key}`;
       this.#note(path, start);
     }
-    if (!'=:'.includes(this.#text[this.#at] ?? ' ')) return;
+    if (!/[=:]/.test(this.#text.charAt(this.#at))) return;
     this.#at += 1;
     this.#skip();
     this.#value(path, depth);
@@ -169,11 +169,13 @@ class Scanner {
     this.#take(/(?:\s+|#[^\n]*)*/y);
   }
 
+  /** What the pattern, which also matches nothing, finds here. */
   #take(pattern: RegExp): string {
-    pattern.lastIndex = this.#at;
-    const found = pattern.exec(this.#text)?.[0] ?? '';
-    this.#at += found.length;
-    return found;
+    const start = this.#at;
+    pattern.lastIndex = start;
+    pattern.test(this.#text);
+    this.#at = pattern.lastIndex;
+    return this.#text.slice(start, this.#at);
   }
 
   /** The first mention of a path counts. */

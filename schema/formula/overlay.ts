@@ -5,6 +5,7 @@ import { readStep } from './read-step';
 import { TableReader } from './reader';
 import type { FormulaProblem } from './recipe';
 import { mapSteps } from './step-list';
+import { noteUnknownVariable } from './variables';
 
 /**
  * A file that changes the steps of a formula of the same name for one rig or town, as Gas Town's overlays do: `[[step-overrides]]`
@@ -52,9 +53,10 @@ export function parseOverlay(
   table.expectKeys(['step-overrides', 'vars']);
   const overrides = table.tables('step-overrides').map(readOverride);
   const vars = table.table('vars');
-  const defaults = Object.fromEntries(
-    (vars?.keys() ?? []).map((name) => [name, { value: vars?.scalar(name) ?? '', at: vars?.at(name) ?? table.place }]),
-  );
+  const defaults =
+    vars === null
+      ? {}
+      : Object.fromEntries(vars.keys().map((name) => [name, { value: vars.scalar(name) ?? '', at: vars.at(name) }]));
   return {
     overlay: problems.hasErrors() ? null : { file, overrides, defaults },
     problems: problems.all,
@@ -67,8 +69,7 @@ export function applyOverlay(formula: Formula, overlay: Overlay, problems: Probl
   for (const [name, { value, at }] of Object.entries(overlay.defaults)) {
     const spec = Object.hasOwn(whole.vars, name) ? whole.vars[name] : undefined;
     if (spec === undefined) {
-      const fix = `Use one of: ${Object.keys(whole.vars).join(', ') || 'none'}.`;
-      problems.add({ code: 'FORMULA_UNKNOWN_VARIABLE', at, message: `${formula.name} has no variable ${name}`, fix });
+      noteUnknownVariable(whole, { name, at, mode: 'strict' }, problems);
     } else {
       whole = { ...whole, vars: { ...whole.vars, [name]: { ...spec, default: value } } };
     }
@@ -156,11 +157,7 @@ function changed(step: FormulaStep, { mode, changes }: StepOverride): FormulaSte
 }
 
 function changedLeg(leg: Leg, { mode, changes }: StepOverride): Leg {
-  const { title, description } = changes.texts;
-  const joined = mode === 'append' && leg.description !== null ? `${leg.description}\n${description}` : description;
-  return {
-    ...leg,
-    title: title ?? leg.title,
-    description: description === undefined ? leg.description : (joined ?? null),
-  };
+  const { title = leg.title, description = leg.description } = changes.texts;
+  const isMore = mode === 'append' && changes.texts.description !== undefined && leg.description !== null;
+  return { ...leg, title, description: isMore ? `${leg.description}\n${description}` : description };
 }

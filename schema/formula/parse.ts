@@ -1,4 +1,6 @@
+import { isList, isObject, type JsonObject } from '../json';
 import { assembleSteps } from './assemble';
+import { Work } from './budget';
 import { decodeDocument, openDocument, type FormulaDocument } from './document';
 import { PRESET } from './convoy';
 import type { ConvoyParts, Formula, FormulaStep, VariableSpec } from './formula';
@@ -6,10 +8,9 @@ import { checkGraph } from './graph';
 import { compilePattern } from './pattern';
 import type { Source } from './problems';
 import { readAdvice, readCompose, readConvoy, readPointcuts } from './read-parts';
-import { carriedKeys, isId, readStep } from './read-step';
-import { isList, isObject, TableReader, type FormulaMode } from './reader';
+import { carriedKeys, isId, isVariableName, readStep } from './read-step';
+import { TableReader, type FormulaMode } from './reader';
 import type { FormulaPhase, FormulaProblem, FormulaType, SquashHint } from './recipe';
-import type { JsonObject } from '../json';
 import { settleWaits } from './settle';
 import { refuseValue } from './variables';
 
@@ -64,7 +65,7 @@ function parseDocument({ table: document, source, problems }: FormulaDocument, o
   const table = new TableReader(document, { source, path: '' }, { problems, mode });
   const formula = readFormula(table, source);
   if (standsAlone(formula)) {
-    const steps = assembleSteps(formula, { resolve: () => null, problems, values: null });
+    const steps = assembleSteps(formula, { resolve: () => null, problems, values: null, work: new Work() });
     if (steps !== null) checkGraph(settleWaits(steps, problems), problems);
   }
   return { formula: problems.hasErrors() ? null : formula, problems: inOrder(problems.all) };
@@ -100,7 +101,7 @@ function readFormula(table: TableReader, source: Source): Formula {
     type,
     title: table.text('title'),
     description: table.prose('description'),
-    extends: table.texts('extends'),
+    extends: [...new Set(table.texts('extends'))],
     vars: { ...presetVariable(convoy), ...readVariables(table.table('inputs')), ...readVariables(table.table('vars')) },
     steps: table.tables('steps').map((step) => readStep(step)),
     template: table.tables('template').map((step) => readStep(step)),
@@ -194,7 +195,7 @@ function readVariables(table: TableReader | null): Record<string, VariableSpec> 
 }
 
 function readVariable(table: TableReader, name: string): VariableSpec {
-  if (!/^[A-Za-z_]\w{0,99}$/.test(name)) {
+  if (!isVariableName(name)) {
     table.oddValue(name, { message: `"${name}" is not a name for a variable`, fix: 'Use letters, digits and "_".' });
   }
   const at = table.at(name);

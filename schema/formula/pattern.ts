@@ -1,3 +1,5 @@
+import { attempt, Refusal } from './refusal';
+
 /**
  * Regular expressions for values of variables, matched in time proportional to pattern × value: formulas come from strangers,
  * and the engine of the language backtracks, so that a short pattern could stop the process. This one follows all
@@ -6,7 +8,7 @@
  */
 export type Pattern = (value: string) => boolean;
 
-export const PATTERN_LENGTH_MAX = 200;
+const PATTERN_LENGTH_MAX = 200;
 /** In characters, of a value that is held against a pattern. */
 export const PATTERN_VALUE_MAX = 1_000;
 const STATES_MAX = 2_000;
@@ -14,17 +16,10 @@ const STATES_MAX = 2_000;
 /** @returns the matcher, or in words why the pattern is refused. */
 export function compilePattern(text: string): Pattern | string {
   if (text.length > PATTERN_LENGTH_MAX) return `it is longer than ${PATTERN_LENGTH_MAX} characters`;
-  try {
-    const states: State[] = [{ kind: 'match' }];
-    const start = build(new PatternParser(text).parse(), { states, next: 0 });
-    return (value) => matches(states, start, value);
-  } catch (error) {
-    if (error instanceof PatternRefused) return error.message;
-    throw error;
-  }
+  const states: State[] = [{ kind: 'match' }];
+  const read = attempt(() => build(new PatternParser(text).parse(), { states, next: 0 }));
+  return read.ok ? (value) => matches(states, read.is, value) : read.why;
 }
-
-class PatternRefused extends Error {}
 
 type Node =
   | { readonly kind: 'character'; readonly test: RegExp }
@@ -49,7 +44,7 @@ class PatternParser {
 
   parse(): Node {
     const node = this.#choice();
-    if (this.#at < this.#text.length) throw new PatternRefused('a ) has no matching (');
+    if (this.#at < this.#text.length) throw new Refusal('a ) has no matching (');
     return node;
   }
 
@@ -64,7 +59,7 @@ class PatternParser {
 
   #sequence(): Node {
     const parts: Node[] = [];
-    while (this.#at < this.#text.length && !'|)'.includes(this.#text[this.#at] ?? '')) {
+    while (/[^|)]/s.test(this.#text.charAt(this.#at))) {
       parts.push(this.#repeats(this.#atom()));
     }
     return { kind: 'sequence', parts };
@@ -75,12 +70,12 @@ class PatternParser {
     if (edge !== null) return { kind: 'edge', at: edge === '^' ? 'start' : 'end' };
     if (this.#take(/\((?:\?:)?/y) !== null) {
       const group = this.#text[this.#at] === '?' ? null : this.#choice();
-      if (group === null) throw new PatternRefused('look-around, names and flags are not known here');
-      if (this.#take(/\)/y) === null) throw new PatternRefused('a ( has no matching )');
+      if (group === null) throw new Refusal('look-around, names and flags are not known here');
+      if (this.#take(/\)/y) === null) throw new Refusal('a ( has no matching )');
       return group;
     }
     const atom = this.#take(/\[\^?\]?(?:\\.|\[(?!:)|[^\\[\]])*\]|\\[dDwWsSnrtfv]|\\[^A-Za-z0-9]|[^\\*+?{}()[\]|]/suy);
-    if (atom === null) throw new PatternRefused(`"${this.#text.slice(this.#at, this.#at + 5)}" is not known here`);
+    if (atom === null) throw new Refusal(`"${this.#text.slice(this.#at, this.#at + 5)}" is not known here`);
     return { kind: 'character', test: oneCharacter(atom) };
   }
 
@@ -89,7 +84,7 @@ class PatternParser {
     if (found === null) return part;
     this.#take(/\?/y); // a lazy repeat matches the same values
     const [min, max] = bounds(found);
-    if (max !== null && max < min) throw new PatternRefused(`${found} has its bounds the wrong way round`);
+    if (max !== null && max < min) throw new Refusal(`${found} has its bounds the wrong way round`);
     return { kind: 'repeat', part, min, max };
   }
 
@@ -105,8 +100,8 @@ function bounds(repeat: string): [number, number | null] {
   if (repeat === '*') return [0, null];
   if (repeat === '+') return [1, null];
   if (repeat === '?') return [0, 1];
-  const [min = '0', max] = repeat.slice(1, -1).split(',');
-  return [Number(min), max === undefined ? Number(min) : max === '' ? null : Number(max)];
+  const [min, max = min] = repeat.slice(1, -1).split(',');
+  return [Number(min), max === '' ? null : Number(max)];
 }
 
 /** A pattern for exactly one character cannot backtrack, so the language's own engine may do it. */
@@ -119,7 +114,7 @@ function oneCharacter(atom: string): RegExp {
       continue;
     }
   }
-  throw new PatternRefused(`"${atom}" is not a valid character or class`);
+  throw new Refusal(`"${atom}" is not a valid character or class`);
 }
 
 interface Target {
@@ -158,7 +153,7 @@ function buildRepeat(node: Node & { kind: 'repeat' }, { states, next }: Target):
 }
 
 function push(states: State[], state: State): number {
-  if (states.length >= STATES_MAX) throw new PatternRefused('its repeats make it too large');
+  if (states.length >= STATES_MAX) throw new Refusal('its repeats make it too large');
   return states.push(state) - 1;
 }
 

@@ -55,19 +55,35 @@ export interface Finding {
   readonly severity?: 'error' | 'warning';
 }
 
+/** What is beyond that is not told: no author reads it. */
+const PROBLEMS_MAX = 1_000;
+
 /** Collects what is wrong, so that an author sees all of it at once. */
 export class ProblemList {
   readonly all: FormulaProblem[] = [];
+  #failed = false;
 
   add({ code, at, message, fix, severity = 'error' }: Finding): void {
+    const isFirstError = severity === 'error' && !this.#failed;
+    if (this.all.length >= PROBLEMS_MAX && !isFirstError) return;
+    this.#failed ||= isFirstError;
     const { source, path } = at;
     this.all.push({ code, severity, file: source.file, line: source.lineOf(path), path, message, fix });
   }
 
   hasErrors(): boolean {
-    return this.all.some((problem) => problem.severity === 'error');
+    return this.#failed;
   }
 }
+
+/** The choices of an author, for a fix. */
+export function choices(names: Iterable<string>): string {
+  const all = [...names];
+  const shown = all.slice(0, CHOICES_MAX).join(', ');
+  if (all.length === 0) return 'none';
+  return all.length > CHOICES_MAX ? `${shown}, …` : shown;
+}
+const CHOICES_MAX = 20;
 
 /** The place of a part of `place`: `within(step, 'needs')`, `within(step, 'needs', 0)`. */
 export function within(place: Place, key: string, index?: number): Place {

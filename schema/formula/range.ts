@@ -1,32 +1,33 @@
+import { attempt, Refusal, type Read } from './refusal';
+
 /**
  * The bounds of a loop: `1..7`, `1..2^{disks}`, `{first}..({last} - 1)`. Whole numbers, `{name}` or `{{name}}` for a variable,
  * `+ - * / ^` and parentheses; a division is rounded towards zero.
  */
-export type LoopRange = { readonly ok: true; readonly first: number; readonly last: number } | Refusal;
-type Refusal = { readonly ok: false; readonly why: string };
+export interface LoopRange {
+  readonly first: number;
+  readonly last: number;
+}
 
 const LENGTH_MAX = 200;
 const NUMBER_MAX = 1_000_000_000;
 
-export function readRange(text: string, values: ReadonlyMap<string, string>): LoopRange {
-  if (text.length > LENGTH_MAX) return { ok: false, why: `it is longer than ${LENGTH_MAX} characters` };
-  const ends = text.split('..');
-  const [from = '', to = ''] = ends;
-  if (ends.length !== 2) return { ok: false, why: 'it is not of the form first..last' };
-  try {
-    return { ok: true, first: new Arithmetic(from, values).result(), last: new Arithmetic(to, values).result() };
-  } catch (error) {
-    if (error instanceof RangeRefused) return { ok: false, why: error.message };
-    throw error;
-  }
+export function readRange(text: string, values: ReadonlyMap<string, string>): Read<LoopRange> {
+  return attempt(() => {
+    if (text.length > LENGTH_MAX) throw new Refusal(`it is longer than ${LENGTH_MAX} characters`);
+    const dots = text.indexOf('..');
+    if (dots === -1 || text.includes('..', dots + 2)) throw new Refusal('it is not of the form first..last');
+    const first = new Arithmetic(text.slice(0, dots), values).result();
+    const last = new Arithmetic(text.slice(dots + 2), values).result();
+    if (last < first) throw new Refusal(`it ends with ${last}, before ${first}`);
+    return { first, last };
+  });
 }
 
 /** The variables a range is made of. */
 export function rangeNames(text: string): string[] {
-  return [...text.matchAll(/\{([A-Za-z_]\w*)\}/g)].map((match) => match[1] ?? '');
+  return [...text.matchAll(/(?<=\{\s*)[A-Za-z_]\w*(?=\s*\})/g)].map(([name]) => name);
 }
-
-class RangeRefused extends Error {}
 
 class Arithmetic {
   readonly #text: string;
@@ -40,7 +41,7 @@ class Arithmetic {
 
   result(): number {
     const value = this.#sum();
-    if (this.#at < this.#text.length) throw new RangeRefused(`"${this.#text.slice(this.#at)}" is not known here`);
+    if (this.#at < this.#text.length) throw new Refusal(`"${this.#text.slice(this.#at)}" is not known here`);
     return value;
   }
 
@@ -71,23 +72,21 @@ class Arithmetic {
     if (this.#take(/-/y) !== null) return -this.#atom();
     if (this.#take(/\(/y) !== null) {
       const value = this.#sum();
-      if (this.#take(/\)/y) === null) throw new RangeRefused('a ")" is missing');
+      if (this.#take(/\)/y) === null) throw new Refusal('a ")" is missing');
       return value;
     }
     const number = this.#take(/\d{1,10}/y);
     if (number !== null) return bounded(Number(number));
     const name = this.#take(/\{\{?\s*[A-Za-z_]\w*\s*\}?\}/y)?.replaceAll(/[{}\s]/g, '');
-    if (name === undefined) throw new RangeRefused(`a number is missing in "${this.#text.trim()}"`);
+    if (name === undefined) throw new Refusal(`a number is missing in "${this.#text.trim()}"`);
     const value = this.#values.get(name) ?? '';
     if (!/^-?\d{1,10}$/.test(value))
-      throw new RangeRefused(`the variable ${name} is "${value.slice(0, 40)}", not a whole number`);
+      throw new Refusal(`the variable ${name} is "${value.slice(0, 40)}", not a whole number`);
     return bounded(Number(value));
   }
 
   #take(pattern: RegExp): string | null {
-    const spaces = /\s*/y;
-    spaces.lastIndex = this.#at;
-    this.#at += spaces.exec(this.#text)?.[0].length ?? 0;
+    while (/\s/.test(this.#text.charAt(this.#at))) this.#at += 1;
     pattern.lastIndex = this.#at;
     const found = pattern.exec(this.#text)?.[0] ?? null;
     this.#at += found?.length ?? 0;
@@ -97,5 +96,5 @@ class Arithmetic {
 
 function bounded(value: number): number {
   if (Math.abs(value) <= NUMBER_MAX) return Math.trunc(value);
-  throw new RangeRefused('a number in it is too large, or divided by zero');
+  throw new Refusal('a number in it is too large, or divided by zero');
 }

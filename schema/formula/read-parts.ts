@@ -1,3 +1,4 @@
+import { isList, isObject } from '../json';
 import type {
   Advice,
   BondPoint,
@@ -10,11 +11,13 @@ import type {
   Hook,
   Leg,
   Pointcut,
+  Synthesis,
   Trigger,
 } from './formula';
 import { whyUnreadable } from './gate';
 import { carriedKeys, readId, readStep } from './read-step';
-import { isList, isObject, type TableReader } from './reader';
+import { choices } from './problems';
+import type { TableReader } from './reader';
 
 type Composed = Pick<Formula, 'expansions' | 'aspects' | 'branches' | 'gates' | 'bondPoints' | 'hooks'>;
 
@@ -73,36 +76,35 @@ export function readAdvice(formula: TableReader, pointcuts: readonly Pointcut[])
 export function readConvoy(table: TableReader): ConvoyParts | null {
   const key = ['legs', 'aspects'].find((each) => table.has(each));
   if (key === undefined) return null;
-  const synthesis = table.table('synthesis');
-  synthesis?.expectKeys(['title', 'description', 'depends_on', 'needs']);
   const prompts = table.table('prompts');
   const legs = table.tables(key).map(readLeg);
   const own = new Set(legs.map((leg) => leg.id));
-  const needs = synthesis === null ? [] : [...synthesis.texts('needs'), ...synthesis.texts('depends_on')];
-  for (const need of needs) {
-    if (own.has(need)) continue;
-    const fix = 'Name a leg by its id, or leave depends_on out: then it needs all.';
-    table.problems.add({
-      code: 'FORMULA_UNKNOWN_NEED',
-      at: synthesis?.at(synthesis.has('depends_on') ? 'depends_on' : 'needs') ?? table.place,
-      message: `the synthesis needs ${need}, which is no leg`,
-      fix,
-    });
-  }
   return {
     legs,
-    synthesis:
-      synthesis === null
-        ? null
-        : {
-            title: synthesis.text('title'),
-            description: synthesis.prose('description'),
-            needs: [...new Set(needs.filter((need) => own.has(need)))],
-            at: synthesis.place,
-          },
+    synthesis: readSynthesis(table.table('synthesis'), own),
     prompt: prompts?.text('base') ?? null,
     output: table.textTable('output'),
     presets: readPresets(table.table('presets'), own),
+  };
+}
+
+function readSynthesis(table: TableReader | null, own: ReadonlySet<string>): Synthesis | null {
+  if (table === null) return null;
+  table.expectKeys(['title', 'description', 'depends_on', 'needs']);
+  const needs = ['needs', 'depends_on'].flatMap((key) =>
+    table.texts(key).filter((need) => {
+      if (own.has(need)) return true;
+      const fix = 'Name a leg by its id, or leave depends_on out: then it needs all.';
+      const message = `the synthesis needs ${need}, which is no leg`;
+      table.problems.add({ code: 'FORMULA_UNKNOWN_NEED', at: table.at(key), message, fix });
+      return false;
+    }),
+  );
+  return {
+    title: table.text('title'),
+    description: table.prose('description'),
+    needs: [...new Set(needs)],
+    at: table.place,
   };
 }
 
@@ -119,18 +121,18 @@ function readLeg(leg: TableReader): Leg {
 }
 
 function readPresets(table: TableReader | null, own: ReadonlySet<string>): ConvoyParts['presets'] {
+  if (table === null) return {};
   return Object.fromEntries(
-    (table?.keys() ?? []).flatMap((name) => {
-      const entry = table?.table(name);
-      if (entry === null || entry === undefined) return [];
+    table.keys().map((name) => {
+      const entry = table.inner(table.object(name), table.at(name));
       entry.expectKeys(['description', 'legs']);
       const legs = entry.texts('legs');
       const missing = legs.filter((leg) => !own.has(leg));
       if (legs.length === 0 || missing.length > 0) {
-        const message = legs.length === 0 ? `the preset ${name} has no legs` : `${missing.join(', ')} is no leg`;
-        entry.badValue('legs', { message, fix: `Name some of: ${[...own].join(', ')}.` });
+        const message = legs.length === 0 ? `the preset ${name} has no legs` : `${choices(missing)} is no leg`;
+        entry.badValue('legs', { message, fix: `Name some of: ${choices(own)}.` });
       }
-      return [[name, { legs, at: entry.place }] as const];
+      return [name, { legs, at: entry.place }] as const;
     }),
   );
 }

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../json';
+import { isList, isObject, type JsonObject } from '../json';
 import type {
   FormulaCheck,
   FormulaFailure,
@@ -11,12 +11,14 @@ import type {
 } from './formula';
 import { readDuration, readGate, whyUnreadable } from './gate';
 import { within } from './problems';
-import { isList, isObject, type TableReader } from './reader';
+import type { TableReader } from './reader';
 
-export const ITEMS_MAX = 1_000;
+const ITEMS_MAX = 1_000;
 const ITEMS_DEFAULT = 100;
 const ROUNDS_MAX = 1_000;
 const ATTEMPTS_MAX = 100;
+/** Of its JSON, in characters. Every step that a loop makes carries it. */
+const METADATA_MAX = 32_000;
 
 const STEP_KEYS = (
   'id title description instructions notes design needs depends_on parallel acceptance gate check checks ralph ' +
@@ -52,13 +54,21 @@ export function readStep(table: TableReader, carried: readonly string[] = []): F
     priority: table.integer('priority', { min: 0, max: 4 }),
     labels: [...new Set([...table.texts('labels'), ...table.texts('tags')])],
     assignee: table.text('assignee'),
-    metadata: { ...carriedKeys(table, [...STEP_KEYS_CARRIED, ...carried]), ...table.object('metadata') },
+    metadata: readMetadata(table, carried),
     children: table.tables('children').map((child) => readStep(child)),
     contains: null,
     expand: expand === null ? null : { with: expand, vars: table.textTable('expand_vars') },
     loop: readLoop(table.table('loop')),
     at: table.place,
   };
+}
+
+function readMetadata(table: TableReader, carried: readonly string[]): JsonObject {
+  const metadata = { ...carriedKeys(table, [...STEP_KEYS_CARRIED, ...carried]), ...table.object('metadata') };
+  if (JSON.stringify(metadata).length <= METADATA_MAX) return metadata;
+  const message = `the metadata of a step has at most ${METADATA_MAX} characters`;
+  table.problems.add({ code: 'FORMULA_TOO_BIG', at: table.at('metadata'), message, fix: 'Put it into a file.' });
+  return {};
 }
 
 /** An empty id was reported; such a step takes no part in what follows. */
@@ -76,15 +86,20 @@ export function readId(table: TableReader): string {
   }
   // Compile-time macros such as {target} are filled in later, and the result is checked again.
   if (isId(id.replaceAll(/\{[A-Za-z_][\w.]*\}/g, 'x'))) return id;
-  table.badValue('id', {
-    message: `"${id.slice(0, 80)}" is not an id`,
-    fix: 'Use letters, digits, ".", "_" and "-", at most 200.',
-  });
+  table.badValue('id', notAnId(id));
   return '';
+}
+
+export function notAnId(id: string): { readonly message: string; readonly fix: string } {
+  return { message: `"${id.slice(0, 80)}" is not an id`, fix: 'Use letters, digits, ".", "_" and "-", at most 200.' };
 }
 
 export function isId(text: string): boolean {
   return /^[A-Za-z0-9._-]{1,200}$/.test(text);
+}
+
+export function isVariableName(text: string): boolean {
+  return /^[A-Za-z_]\w{0,99}$/.test(text);
 }
 
 export function carriedKeys(table: TableReader, keys: readonly string[]): JsonObject {
@@ -117,7 +132,13 @@ function readChecks(step: TableReader): Checks {
       if (table !== null && table.has('max_attempts')) attempts = readAttempts(table, null);
       if (check !== null) return [check];
       const fix = 'Write a command line, or a table with run and timeout.';
-      step.problems.add({ code: 'FORMULA_VALUE', at, message: 'the check has no command to run', fix });
+      step.problems.add({
+        code: 'FORMULA_VALUE',
+        at,
+        severity: step.severity(),
+        message: 'the check has no command to run',
+        fix,
+      });
       return [];
     });
   });
@@ -330,7 +351,7 @@ function readCount(table: TableReader): string | null {
 
 function readLoopVariable(table: TableReader): string | null {
   const name = table.text('var');
-  if (name === null || /^[A-Za-z_]\w{0,99}$/.test(name)) return name;
+  if (name === null || isVariableName(name)) return name;
   table.badValue('var', {
     message: `"${name.slice(0, 40)}" is not a name for a variable`,
     fix: 'Use letters, digits and "_".',

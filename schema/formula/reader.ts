@@ -1,8 +1,16 @@
-import type { Json, JsonObject } from '../json';
+import { isList, isObject, type Json, type JsonObject } from '../json';
 import { ProblemList, within, type Place, type ProblemCode } from './problems';
 
 /** Strict: a key we do not know is an error. Compatible: a warning, for files written for other tools. */
 export type FormulaMode = 'strict' | 'compatible';
+
+/** What decides which steps there are, and their order. Other keys of the wrong type are left out in compatible mode: where the other
+ *  tools do not know them, files have them in any form. */
+const BEARING_KEYS = (
+  'formula name id title description needs depends_on steps template children body extends vars inputs loop range count until max ' +
+  'compose expand map branch gate with target select from join before after advice around pointcuts legs synthesis presets ' +
+  'condition priority parallel waits_for on_complete for_each bond drain glob trigger attach'
+).split(' ');
 
 /** One table of a formula. Every question notes what is wrong and answers with a harmless value, so that reading goes on. */
 export class TableReader {
@@ -192,18 +200,11 @@ export class TableReader {
     this.problems.add({
       code: 'FORMULA_TYPE',
       at: this.at(key),
+      severity: BEARING_KEYS.includes(key) ? 'error' : this.severity(),
       message: `${key} must be ${wanted}, not ${nameOfType(value)}`,
       fix,
     });
   }
-}
-
-export function isList(value: Json): value is readonly Json[] {
-  return Array.isArray(value);
-}
-
-export function isObject(value: Json): value is JsonObject {
-  return typeof value === 'object' && value !== null && !isList(value);
 }
 
 function nameOfType(value: Json): string {

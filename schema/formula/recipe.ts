@@ -1,6 +1,9 @@
 import type { JsonObject } from '../json';
 import type { GateSpec, StepFlow } from './flow';
 
+/** Of a recipe with its groups, and of a molecule while it runs. */
+export const STEPS_MAX = 5_000;
+
 /**
  * A compiled formula (the protomolecule): checked, ordered, variables filled in. Plain JSON. Stored once under its digest,
  * and never changed: editing a formula makes another recipe, and a molecule keeps the one it was poured from.

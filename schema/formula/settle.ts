@@ -1,9 +1,10 @@
-import { conditionNames, readCondition } from './condition';
+import { readCondition } from './condition';
 import type { RunCondition } from './flow';
 import type { FormulaStep, WrittenCondition } from './formula';
 import { orderSteps } from './order';
 import type { ProblemList } from './problems';
 import { everywhere, lastOf } from './step-list';
+import { namesIn } from './variables';
 
 /** A list of steps after all decisions of the cook: those left, and the run-time condition of each that has one. */
 export interface Settled {
@@ -41,7 +42,7 @@ export function readWritten(
   self: string | null,
   { values, later, problems, undecided }: Settling,
 ): boolean | RunCondition | null {
-  const open = conditionNames(text).find((name) => later.has(name));
+  const open = namesIn(text).find((name) => later.has(name));
   if (undecided && open !== undefined) return true;
   const read =
     open === undefined
@@ -71,7 +72,9 @@ function decide(conditions: readonly WrittenCondition[], settling: Settling): bo
 function passNeeds(all: readonly FormulaStep[], kept: readonly FormulaStep[]): FormulaStep[] {
   if (kept.length === all.length) return [...kept];
   const left = new Set(kept.map((step) => step.id));
-  const dropped = new Map(all.filter((step) => !left.has(step.id)).map((step) => [step.id, step]));
+  const dropped = new Map<string | undefined, FormulaStep>(
+    all.filter((step) => !left.has(step.id)).map((step) => [step.id, step]),
+  );
   const resolved = new Map<string, readonly string[]>();
   const instead = (id: string): readonly string[] => (dropped.has(id) ? (resolved.get(id) ?? []) : [id]);
   // Those on a cycle are left out, which is reported by itself.
@@ -83,7 +86,7 @@ function passNeeds(all: readonly FormulaStep[], kept: readonly FormulaStep[]): F
     return {
       ...step,
       needs: [...new Set(step.needs.flatMap(instead))],
-      waitsFor: waitsFor !== null && dropped.has(waitsFor.of ?? step.needs[0] ?? '') ? null : waitsFor,
+      waitsFor: waitsFor !== null && dropped.has(waitsFor.of ?? step.needs[0]) ? null : waitsFor,
       contains: step.contains?.filter((id) => left.has(id)) ?? null,
     };
   });
@@ -124,5 +127,5 @@ function settleWait(
 /** The step that `step.…` means in the condition of a loop: the only last one of its body. */
 export function lastStepOf(body: readonly FormulaStep[]): string | null {
   const last = lastOf(body);
-  return last.length === 1 ? (last[0] ?? null) : null;
+  return last.find(() => last.length === 1) ?? null;
 }

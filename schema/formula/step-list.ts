@@ -1,7 +1,11 @@
+import type { Work } from './budget';
 import type { FormulaGate, FormulaStep } from './formula';
 import { within, type ProblemList } from './problems';
 
 /** What is done to lists of steps: a list is one scope of needs, that of a formula or of the body of an until-loop. */
+
+/** Of one need of one step, in units of `Work`: it is looked at many times. */
+const NEED_COST = 20;
 
 /** Steps without an id were reported when they were read; they take no part. */
 export function named(steps: readonly FormulaStep[]): FormulaStep[] {
@@ -43,13 +47,14 @@ export function allWithin(steps: readonly FormulaStep[]): FormulaStep[] {
 }
 
 /** Makes the steps that need none of the others wait for `needs` too. */
-export function behind(steps: readonly FormulaStep[], needs: readonly string[]): FormulaStep[] {
+export function behind(steps: readonly FormulaStep[], needs: readonly string[], work: Work): FormulaStep[] {
   const first = new Set(firstOf(steps));
+  if (!work.takes(NEED_COST * first.size * needs.length)) return [...steps];
   return steps.map((step) => (first.has(step.id) ? { ...step, needs: [...new Set([...needs, ...step.needs])] } : step));
 }
 
 /** Ids that need none of the others. */
-export function firstOf(steps: readonly FormulaStep[]): string[] {
+function firstOf(steps: readonly FormulaStep[]): string[] {
   const own = new Set(steps.map((step) => step.id));
   return steps.filter((step) => !step.needs.some((need) => own.has(need))).map((step) => step.id);
 }
@@ -64,12 +69,14 @@ export function lastOf(steps: readonly FormulaStep[]): string[] {
 export function rewire(
   steps: readonly FormulaStep[],
   ends: ReadonlyMap<string, readonly string[]>,
+  work: Work,
   own: ReadonlySet<string> = new Set(),
 ): FormulaStep[] {
   const replaced = (id: string): readonly string[] | undefined => (own.has(id) ? undefined : ends.get(id));
   return steps.map((step) => {
     if (!step.needs.some((need) => replaced(need) !== undefined)) return step;
-    return { ...step, needs: [...new Set(step.needs.flatMap((need) => replaced(need) ?? [need]))] };
+    const needs = step.needs.flatMap((need) => replaced(need) ?? [need]);
+    return work.takes(NEED_COST * needs.length) ? { ...step, needs: [...new Set(needs)] } : step;
   });
 }
 
@@ -77,13 +84,11 @@ export function rewire(
 function rewireWaits(steps: readonly FormulaStep[], ends: ReadonlyMap<string, readonly string[]>): FormulaStep[] {
   return steps.map((step) => {
     const { waitsFor } = step;
-    const instead = waitsFor === null ? undefined : ends.get(waitsFor.of ?? '');
-    if (waitsFor === null || instead === undefined) return step;
-    return {
-      ...step,
-      needs: [...new Set([...step.needs, ...instead])],
-      waitsFor: { ...waitsFor, of: instead[0] ?? null },
-    };
+    if (waitsFor === null || waitsFor.of === null) return step;
+    const instead = ends.get(waitsFor.of);
+    const [of] = instead ?? [];
+    if (instead === undefined || of === undefined) return step;
+    return { ...step, needs: [...new Set([...step.needs, ...instead])], waitsFor: { ...waitsFor, of } };
   });
 }
 
@@ -104,6 +109,7 @@ export function recontain(
 export function replaceSteps(
   steps: readonly FormulaStep[],
   parts: ReadonlyMap<string, readonly FormulaStep[]>,
+  work: Work,
 ): FormulaStep[] {
   if (parts.size === 0) return [...steps];
   const ends = new Map([...parts].map(([id, list]) => [id, lastOf(list)] as const));
@@ -111,8 +117,8 @@ export function replaceSteps(
   return steps.flatMap((step) => {
     const list = parts.get(step.id);
     // A part may have the id of the step it replaces; the parts then mean that one.
-    if (list !== undefined) return rewire(list, ends, new Set(inside.get(step.id)));
-    return rewireWaits(rewire(recontain([step], inside), ends), ends);
+    if (list !== undefined) return rewire(list, ends, work, new Set(inside.get(step.id)));
+    return rewireWaits(rewire(recontain([step], inside), ends, work), ends);
   });
 }
 
@@ -153,7 +159,7 @@ export function handOn(replaced: FormulaStep, parts: readonly FormulaStep[], pro
 export function bothGates(step: FormulaStep, added: FormulaGate | null, problems: ProblemList): FormulaGate | null {
   const { gate } = step;
   if (gate === null || added === null) return gate ?? added;
-  if (gate.condition !== null && added.condition !== null) {
+  if (gate.kind === 'condition' && added.kind === 'condition') {
     return { ...gate, condition: `(${gate.condition}) and (${added.condition})` };
   }
   problems.add({
@@ -188,13 +194,12 @@ export function renameStep(part: FormulaStep, rename: (id: string) => string): F
 
 /** `*` stands for any characters. Written out by hand, since a glob from a file must not make an engine backtrack. */
 export function matchesGlob(glob: string, id: string): boolean {
-  const parts = glob.split('*');
-  const first = parts[0] ?? '';
-  if (parts.length === 1) return glob === id;
-  const last = parts.at(-1) ?? '';
+  const [open, close] = [glob.indexOf('*'), glob.lastIndexOf('*')];
+  if (open === -1) return glob === id;
+  const [first, last] = [glob.slice(0, open), glob.slice(close + 1)] as const;
   if (!id.startsWith(first) || !id.endsWith(last) || id.length < first.length + last.length) return false;
   let at = first.length;
-  for (const part of parts.slice(1, -1)) {
+  for (const part of glob.slice(open + 1, close).split('*')) {
     const found = id.indexOf(part, at);
     if (found === -1 || found + part.length > id.length - last.length) return false;
     at = found + part.length;
@@ -203,6 +208,6 @@ export function matchesGlob(glob: string, id: string): boolean {
 }
 
 /** Puts values in place of `{name}`. `{{name}}` is not touched. */
-export function fillMacros(text: string, macros: ReadonlyMap<string, string>): string {
-  return text.replaceAll(/(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})/g, (whole, name: string) => macros.get(name) ?? whole);
+export function fillMacros(text: string, macros: ReadonlyMap<string, string>, work: Work): string {
+  return work.fill(text, /(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})/g, macros);
 }

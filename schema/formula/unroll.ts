@@ -1,22 +1,8 @@
+import type { Budget } from './budget';
 import { plainStep, mapWhole, type FormulaLoop, type FormulaStep } from './formula';
 import { within, type ProblemList } from './problems';
 import { rangeNames, readRange } from './range';
 import { behind, fillMacros, handOn, lastOf, named, renameStep, replaceSteps } from './step-list';
-
-/** Stops every multiplication of steps before it happens: nested loops and expansions could make billions. */
-export class Budget {
-  readonly max: number;
-  spent = false;
-
-  constructor(max: number) {
-    this.max = max;
-  }
-
-  allows(steps: number): boolean {
-    if (steps > this.max) this.spent = true;
-    return !this.spent;
-  }
-}
 
 interface Unrolling {
   readonly limits: Budget;
@@ -59,8 +45,10 @@ export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling): For
     }
     if (!limits.allows(flat.length - rounds.size + made)) return [];
   }
-  return replaceSteps(flat, rounds);
+  return replaceSteps(flat, rounds, limits.work);
 }
+
+const ONE_ROUND = { first: 1, last: 1 };
 
 function unrollRange(
   step: FormulaStep,
@@ -70,10 +58,9 @@ function unrollRange(
 ): FormulaStep[] {
   const { limits, problems, values } = unrolling;
   const unknown = values === null && rangeNames(loop.range).length > 0;
-  const range = unknown ? { ok: true as const, first: 1, last: 1 } : readRange(loop.range, values ?? new Map());
-  const why = range.ok ? range.last < range.first && `it ends with ${range.last}, before ${range.first}` : range.why;
-  if (why !== false || !range.ok) {
-    const message = `the range ${loop.range.slice(0, 60)} cannot be counted: ${why || ''}`;
+  const range = unknown ? { ok: true as const, is: ONE_ROUND } : readRange(loop.range, values ?? new Map());
+  if (!range.ok) {
+    const message = `the range ${loop.range.slice(0, 60)} cannot be counted: ${range.why}`;
     problems.add({
       code: 'FORMULA_VALUE',
       at: within(loop.at, 'range'),
@@ -82,27 +69,40 @@ function unrollRange(
     });
     return [];
   }
-  const count = range.last - range.first + 1;
+  const { first, last } = range.is;
+  const count = last - first + 1;
   if (!limits.allows(count)) return [];
-  const fixed = loop.var === null ? unroll(loop.body, unrolling) : null;
-  if (fixed !== null && !limits.allows(before + count * fixed.length)) return [];
+  const bodyWith = bodyOf(loop, unrolling);
   const steps: FormulaStep[] = [];
   let ends: readonly string[] = step.needs;
   for (let round = 1; round <= count && limits.allows(before + steps.length); round += 1) {
-    const value = String(range.first + round - 1);
-    const body = fixed ?? unroll(filledWith(loop, value), unrolling);
+    const body = bodyWith(String(first + round - 1));
     const own = new Set(body.map((part) => part.id));
     const rename = (id: string): string => (own.has(id) ? `${step.id}.iter${round}.${id}` : id);
     const renamed = body.map((part) => renameStep(part, rename));
-    steps.push(...behind(renamed, ends));
+    steps.push(...behind(renamed, ends, limits.work));
     if (renamed.length > 0) ends = lastOf(renamed);
   }
   return handOn(step, steps, problems);
 }
 
-function filledWith(loop: FormulaLoop & { kind: 'range' }, value: string): FormulaStep[] {
-  const macros = new Map([[loop.var ?? '', value]]);
-  return loop.body.map((part) => mapWhole(part, (text) => fillMacros(text, macros)));
+/** The steps of a round, by the value of the loop's variable; without one all rounds have the same. */
+function bodyOf(
+  { var: name, body }: FormulaLoop & { kind: 'range' },
+  unrolling: Unrolling,
+): (value: string) => readonly FormulaStep[] {
+  if (name === null) {
+    const same = unroll(body, unrolling);
+    return () => same;
+  }
+  return (value) => {
+    const macros = new Map([[name, value]]);
+    const fill = (text: string): string => fillMacros(text, macros, unrolling.limits.work);
+    return unroll(
+      body.map((part) => mapWhole(part, fill)),
+      unrolling,
+    );
+  };
 }
 
 /** Nobody works on a loop: what is said of the work holds for its body. What the body needs from outside, the loop waits for. */
@@ -136,9 +136,11 @@ function unrollUntil(step: FormulaStep, loop: FormulaLoop & { kind: 'until' }, u
 
 function unrollChildren(step: FormulaStep, unrolling: Unrolling): FormulaStep[] {
   const { problems } = unrolling;
-  if (step.checks.length > 0 && step.retry !== null) return [unrollUntil(...checkedLoop(step), unrolling)];
+  if (step.checks.length > 0 && step.retry !== null) {
+    return [unrollUntil(...checkedLoop(step, step.retry.attemptsMax), unrolling)];
+  }
   const children = unroll(step.children, unrolling);
-  const parts = handOn(step, behind(children, step.needs), problems);
+  const parts = handOn(step, behind(children, step.needs, unrolling.limits.work), problems);
   const ids = children.map((child) => child.id);
   const parent: FormulaStep = {
     ...step,
@@ -155,7 +157,7 @@ function unrollChildren(step: FormulaStep, unrolling: Unrolling): FormulaStep[] 
 }
 
 /** The children are done again until the check passes: it is that of a last step, which an agent closes as done or as failed. */
-function checkedLoop(step: FormulaStep): [FormulaStep, FormulaLoop & { kind: 'until' }] {
+function checkedLoop(step: FormulaStep, max: number): [FormulaStep, FormulaLoop & { kind: 'until' }] {
   const id = `${step.id}.check`;
   const last: FormulaStep = {
     ...plainStep(id, step.at),
@@ -173,7 +175,7 @@ function checkedLoop(step: FormulaStep): [FormulaStep, FormulaLoop & { kind: 'un
   const loop = {
     kind: 'until' as const,
     until: `${id}.status == 'complete'`,
-    max: step.retry?.attemptsMax ?? 1,
+    max,
     body: [...step.children, last],
     at: step.at,
   };

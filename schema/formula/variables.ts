@@ -1,6 +1,7 @@
 import type { Formula, VariableSpec } from './formula';
+import type { Work } from './budget';
 import { compilePattern, PATTERN_VALUE_MAX } from './pattern';
-import type { Place, ProblemCode, ProblemList } from './problems';
+import { choices, type Place, type ProblemCode, type ProblemList } from './problems';
 import type { FormulaMode } from './reader';
 
 /** A variable as lists show it. */
@@ -21,16 +22,16 @@ export function formulaVariables(formula: Formula): FormulaVariable[] {
 
 /** In characters, of the value of one variable. */
 const VALUE_MAX = 32_000;
-const PLACEHOLDER = /\{\{\s*([A-Za-z_]\w*)\s*\}\}/g;
+export const PLACEHOLDER = /\{\{\s*([A-Za-z_]\w*)\s*\}\}/g;
 
 /** Puts values in place of `{{name}}`. A name without a value is left as it stands: it is documentation. */
-export function substitute(text: string, values: ReadonlyMap<string, string>): string {
-  return text.replaceAll(PLACEHOLDER, (whole, name: string) => values.get(name) ?? whole);
+export function substitute(text: string, values: ReadonlyMap<string, string>, work: Work): string {
+  return work.fill(text, PLACEHOLDER, values);
 }
 
 /** The names that stand in a text as `{{name}}`. */
 export function namesIn(text: string): string[] {
-  return [...text.matchAll(PLACEHOLDER)].map((match) => match[1] ?? '');
+  return [...text.matchAll(/(?<=\{\{\s*)[A-Za-z_]\w*(?=\s*\}\})/g)].map(([name]) => name);
 }
 
 interface Binding {
@@ -42,7 +43,8 @@ interface Binding {
 export function bindVariables(formula: Formula, { given, mode }: Binding, problems: ProblemList): Map<string, string> {
   const values = new Map<string, string>();
   for (const name of Object.keys(given)) {
-    if (!Object.hasOwn(formula.vars, name)) refuseUnknown(formula, { name, mode }, problems);
+    if (Object.hasOwn(formula.vars, name)) continue;
+    noteUnknownVariable(formula, { name, at: { source: formula.source, path: 'vars' }, mode }, problems);
   }
   for (const [name, spec] of Object.entries(formula.vars)) {
     const value = Object.hasOwn(given, name) ? given[name] : undefined;
@@ -78,18 +80,32 @@ export function refuseMissing(
   }
 }
 
-function refuseUnknown(
+/** Notes a value for a variable that the formula does not declare; a warning in compatible mode. */
+export function noteUnknownVariable(
   formula: Formula,
-  given: { readonly name: string; readonly mode: FormulaMode },
+  given: { readonly name: string; readonly at: Place; readonly mode: FormulaMode },
   problems: ProblemList,
 ): void {
-  const names = Object.keys(formula.vars);
   problems.add({
     code: 'FORMULA_UNKNOWN_VARIABLE',
-    at: { source: formula.source, path: 'vars' },
+    at: given.at,
     severity: given.mode === 'strict' ? 'error' : 'warning',
     message: `${formula.name} has no variable ${given.name}`,
-    fix: names.length === 0 ? 'It takes none: leave it out.' : `Use one of: ${names.join(', ')}.`,
+    fix: `Use one of: ${choices(Object.keys(formula.vars))}.`,
+  });
+}
+
+/** Notes that a formula which another one uses lacks a value there. */
+export function noteMissingVariable(
+  formula: Formula,
+  missing: { readonly name: string; readonly at: Place },
+  problems: ProblemList,
+): void {
+  problems.add({
+    code: 'FORMULA_MISSING_VARIABLE',
+    at: missing.at,
+    message: `the variable ${missing.name} of ${formula.name} has no value here`,
+    fix: `Give it in vars: ${missing.name} = "…".`,
   });
 }
 
@@ -125,7 +141,7 @@ export function refuseValue({ name, value, spec, at, severity = 'error' }: Value
     );
   }
   if (spec.enum !== null && !spec.enum.includes(value)) {
-    refuse('FORMULA_ENUM', `${name} cannot be "${shown}"`, `Use one of: ${spec.enum.join(', ')}.`);
+    refuse('FORMULA_ENUM', `${name} cannot be "${shown}"`, `Use one of: ${choices(spec.enum)}.`);
   }
   if (spec.pattern === null) return;
   const pattern = compilePattern(spec.pattern);

@@ -1,3 +1,4 @@
+import type { Budget, Work } from './budget';
 import {
   mapWhole,
   plainStep,
@@ -13,7 +14,6 @@ import {
 import { personGate, whyUnreadable } from './gate';
 import { within, type Place, type ProblemList } from './problems';
 import { bothGates, behind, fillMacros, lastOf, matchesGlob, named, recontain, rewire } from './step-list';
-import type { Budget } from './unroll';
 
 /** What is put between the steps of a formula: advice, branches, gates, and formulas that hooks attach. */
 
@@ -37,15 +37,18 @@ export function advise(
 ): FormulaStep[] {
   // Advice is not applied to steps that advice of the same formula put there.
   const targets = steps.filter((step) => around.own.has(step.id) && isAdvised(advice, step));
+  if (targets.length === 0) return [...steps];
   if (!around.limits.allows(steps.length + targets.length * (advice.before.length + advice.after.length))) return [];
-  const inserted = new Map(targets.map((target) => [target.id, insertsOf(advice, target)] as const));
+  const inserted = new Map(
+    targets.map((target) => [target.id, insertsOf(advice, target, around.limits.work)] as const),
+  );
   const ends = new Map(
     [...inserted].flatMap(([id, { after }]) => (after.length === 0 ? [] : [[id, lastOf(after)] as const])),
   );
   const inside = new Map(
     [...inserted].map(([id, { before, after }]) => [id, [...before, { id }, ...after].map((step) => step.id)] as const),
   );
-  return rewire(recontain(steps, inside), ends).flatMap((step) => {
+  return rewire(recontain(steps, inside), ends, around.limits.work).flatMap((step) => {
     const { before, after } = inserted.get(step.id) ?? { before: [], after: [] };
     const inner = before.at(-1);
     const needs = inner === undefined ? step.needs : [...new Set([...step.needs, inner.id])];
@@ -56,13 +59,14 @@ export function advise(
 function insertsOf(
   advice: Advice,
   target: FormulaStep,
+  work: Work,
 ): { readonly before: FormulaStep[]; readonly after: FormulaStep[] } {
   const macros = stepMacros('step', target);
-  const fill = (step: FormulaStep): FormulaStep => mapWhole(step, (text) => fillMacros(text, macros));
+  const fill = (step: FormulaStep): FormulaStep => mapWhole(step, (text) => fillMacros(text, macros, work));
   return { before: named(advice.before).map(fill), after: chain(named(advice.after).map(fill), []) };
 }
 
-export function isAdvised(advice: Advice, step: FormulaStep): boolean {
+function isAdvised(advice: Advice, step: FormulaStep): boolean {
   if (advice.target !== null && !matchesGlob(advice.target, step.id)) return false;
   return advice.pointcuts.length === 0 || advice.pointcuts.some((pointcut) => isCut(pointcut, step));
 }
@@ -126,19 +130,19 @@ export function isTriggered(trigger: Trigger, all: readonly Traits[]): boolean {
 export function attach(
   steps: readonly FormulaStep[],
   added: readonly FormulaStep[],
-  point: BondPoint | null,
+  { point, work }: { readonly point: BondPoint | null; readonly work: Work },
 ): FormulaStep[] {
   if (added.length === 0) return [...steps];
   const ends = lastOf(added);
-  if (point === null) return [...steps, ...behind(added, lastOf(steps))];
+  if (point === null) return [...steps, ...behind(added, lastOf(steps), work)];
   const { step: id, side, parallel } = point;
   if (side === 'after') {
-    const rest = parallel ? [...steps] : rewire(steps, new Map([[id, ends]]));
-    return rest.flatMap((step) => (step.id === id ? [step, ...behind(added, [id])] : [step]));
+    const rest = parallel ? [...steps] : rewire(steps, new Map([[id, ends]]), work);
+    return rest.flatMap((step) => (step.id === id ? [step, ...behind(added, [id], work)] : [step]));
   }
   return steps.flatMap((step) => {
     if (step.id !== id) return [step];
-    const inFront = behind(added, step.needs);
+    const inFront = behind(added, step.needs, work);
     return [...inFront, parallel ? step : { ...step, needs: [...new Set([...step.needs, ...ends])] }];
   });
 }

@@ -1,16 +1,8 @@
+import { STEPS_MAX } from '../formula/recipe';
 import type { Json } from '../json';
 import type { LeanStep } from '../ledger';
 import type { BondRecipe, Level } from '../runs';
-import {
-  groupsFor,
-  known,
-  type Instance,
-  instancesAround,
-  type Molecule,
-  type Step,
-  stepAt,
-  STEPS_MAX,
-} from './molecule';
+import { groupsFor, known, type Instance, instancesAround, type Molecule, type Step, stepAt } from './molecule';
 import { bothWatches, isSmall, watchOf } from './output';
 import { fillGate, fillText } from './texts';
 

@@ -226,9 +226,6 @@ export interface RecordedMoleculeEvent {
   readonly event: MoleculeEvent;
 }
 
-/** At most so many steps in all, also while it runs. */
-export const STEPS_MAX = 5_000;
-
 /** A state that an older build has written, as this build reads it. */
 export function restored(carried: Molecule): Molecule {
   return { ...carried, timings: { ...DEFAULT_TIMINGS, ...carried.timings } };

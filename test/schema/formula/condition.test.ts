@@ -121,7 +121,7 @@ describe('ranges', () => {
     ['-2..2^3^0', -2, 2],
     ['1+2*3..10-1-1', 7, 8],
   ])('counts %s', (text, first, last) => {
-    expect(readRange(text, values)).toEqual({ ok: true, first, last });
+    expect(readRange(text, values)).toEqual({ ok: true, is: { first, last } });
   });
 
   it.each([

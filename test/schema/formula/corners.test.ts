@@ -72,7 +72,7 @@ describe('corners', () => {
     const each = '{id="a",on_complete={for_each="output.x",bond="big"}}';
     expect(codes(cook(steps(each, each.replace('"a"', '"b"')), { others }))).toContain('FORMULA_TOO_BIG');
     expect(codes(cook(steps(each), { others, limits: { steps: 5 } }))).toContain('FORMULA_TOO_BIG');
-    expect(codes(cook(steps('{id="a"}'), { limits: { recipeSize: 10 } }))).toEqual(['FORMULA_TOO_BIG']);
+    expect(codes(cook(steps('{id="a"}'), { limits: { recipeBytes: 10 } }))).toEqual(['FORMULA_TOO_BIG']);
   });
 
   it('gives an attached formula its own names, and the values of the hook before those around it', () => {

@@ -452,8 +452,8 @@ describe('order', () => {
         const { order, cycles } = orderSteps(all);
         expect(order).toHaveLength(steps.length);
         expect(cycles).toHaveLength(1);
-        const [cycle = []] = cycles;
-        expect(cycle[0]).toBe(cycle.at(-1));
+        const cycle = cycles.flatMap(({ ids }) => ids);
+        expect([cycle[0], cycle.at(-1)]).toEqual([cycles[0]?.first.id, cycles[0]?.first.id]);
         cycle.slice(1).forEach((id, i) => expect(all.find((step) => step.id === cycle[i])?.needs).toContain(id));
       }),
     );

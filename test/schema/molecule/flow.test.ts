@@ -3,14 +3,8 @@ import type { Json } from '../../../schema/json';
 import type { LeanStep } from '../../../schema/ledger';
 import { endStep, reopenProblem } from '../../../schema/molecule/ends';
 import { bondProblem } from '../../../schema/molecule/groups';
-import {
-  attentionOf,
-  type End,
-  type Molecule,
-  type MoleculeEvent,
-  restored,
-  STEPS_MAX,
-} from '../../../schema/molecule/molecule';
+import { STEPS_MAX } from '../../../schema/formula/recipe';
+import { attentionOf, type End, type Molecule, type MoleculeEvent, restored } from '../../../schema/molecule/molecule';
 import { eventOf, type MoleculeCommand, nextCommands } from '../../../schema/molecule/next';
 import { eventOfRow, moleculeRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import { standingsOf } from '../../../schema/molecule/standing';
