@@ -2,7 +2,7 @@ import { sql, type Kysely } from 'kysely';
 import { canonicalJson } from '../../schema/canonical';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
-import { whyTooBig } from '../../schema/formula/lean';
+import { RECIPE_BYTES_MAX, whyTooBig } from '../../schema/formula/lean';
 import type { Recipe } from '../../schema/formula/recipe';
 import type { JsonObject } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
@@ -22,7 +22,7 @@ export async function keepRecipe(store: Store, db: Kysely<Database>, recipe: Rec
   if (store.digestOf !== null && store.digestOf(canonicalJson(body as unknown as JsonObject)) !== digest) {
     throw new TownError('INVALID_INPUT', `the recipe of ${recipe.formula} does not match its digest ${digest}`);
   }
-  const tooBig = whyTooBig(body);
+  const tooBig = whyTooBig(body, RECIPE_BYTES_MAX);
   if (tooBig !== null) {
     throw new TownError('INPUT_TOO_LARGE', `${recipe.formula} cannot be poured: ${tooBig}`, {
       hint: 'split the formula, or shorten its texts; see: town formula lint',

@@ -22,7 +22,7 @@ export function leanGroups({ groups }: Pick<Recipe, 'groups'>): {
 }
 
 /** Why a recipe cannot be poured, or null. */
-export function whyTooBig(recipe: Omit<Recipe, 'digest'>, bytesMax: number = RECIPE_BYTES_MAX): string | null {
+export function whyTooBig(recipe: Omit<Recipe, 'digest'>, bytesMax: number): string | null {
   const whole = bytesOf(JSON.stringify(recipe));
   if (whole > bytesMax) return `its recipe has ${whole} bytes, at most ${bytesMax} are kept`;
   const lean = bytesOf(JSON.stringify({ steps: recipe.steps.map(leanStep), ...leanGroups(recipe) }));

@@ -190,4 +190,90 @@ describe('corners', () => {
     expect(codes(cook('{"formula": "f"', { file: 'f.json' }))).toEqual(['FORMULA_SYNTAX']);
     expect(codes(cook('', { file: 'f.json' }))).toEqual(['FORMULA_SYNTAX']);
   });
+
+  it('refuses an expansion in place of a loop', () => {
+    const text = `${steps('{id="l",loop={until="x.status == done",max=2,body=[{id="x"}]}}')}\ncompose={expand=[{target="l",with="t"}]}`;
+    expect(places(cook(text, { others: { t: T } }))).toEqual(['5 FORMULA_CONFLICT']);
+  });
+
+  it('lets an attached formula need a step around it, and names the bond points there are', () => {
+    const text = (at: string): string =>
+      `${steps('{id="a",labels=["l"]}', '{id="b",needs=["a"]}')}\n[compose]\nbond_points=[{id="end",after_step="b"}]\nhooks=[{trigger="label:l",attach="m",at="${at}"}]`;
+    const others = {
+      m: 'formula="m"\nextends=["n"]\nsteps=[{id="x",needs=["a"]}]',
+      n: 'formula="n"\nsteps=[{id="y"}]',
+    };
+    expect(needsOf(recipeOf(text('end'), { others }))).toEqual({ a: [], b: ['a'], 'm.y': ['b'], 'm.x': ['b', 'a'] });
+    const odd = cook(text('start'), { others });
+    expect(places(odd)).toEqual(['8 FORMULA_UNKNOWN_STEP']);
+    expect(odd.problems[0]?.fix).toBe('Use one of: end.');
+  });
+
+  it('says where an attached or bonded formula alone is too big', () => {
+    const loops = '{id="k",loop={count=3000,body=[{id="x"}]}}';
+    const others = { big: `formula="big"\nsteps=[\n${loops},${loops.replace('"k"', '"l"')}]` };
+    const hook = `${steps('{id="a",labels=["l"]}')}\ncompose={hooks=[{trigger="label:l",attach="big"}]}`;
+    expect(
+      cook(hook, { others: { big: `${others.big}\nextends=["n"]`, n: 'formula="n"\nsteps=[{id="y"}]' } }).problems,
+    ).toMatchObject([{ file: 'big.toml', line: 2, code: 'FORMULA_TOO_BIG' }]);
+    const each = '{id="a",on_complete={for_each="output.x",bond="wild"}}';
+    const wild = {
+      wild: `formula="wild"\nextends=["n"]\nsteps=[{id="l",loop={count=4000,var="n",body=[{id="x",description="{n}${'y'.repeat(9_000)}"}]}}]`,
+      n: 'formula="n"\nsteps=[{id="y"}]',
+    };
+    expect(places(cook(steps(each, each.replace('"a"', '"b"')), { others: wild }))).toEqual(['3 FORMULA_TOO_BIG']);
+  });
+
+  it('tells at the largest step what would not go with a molecule', () => {
+    const long = 'y'.repeat(250);
+    const text = `formula="f"\n[[steps]]\nid="l"\nloop={count=4900,body=[{id="x",title="${long}"}]}\n[[steps]]\nid="large"\ntitle="${long}${long}"`;
+    const { problems } = cook(text);
+    expect(problems.map(({ line, code, message }) => [line, code, message.replaceAll(/\d{7}/g, 'n')])).toEqual([
+      [
+        5,
+        'FORMULA_TOO_BIG',
+        'the formula cannot be poured: its titles, needs, gates and conditions have n bytes, at most n go with a molecule',
+      ],
+    ]);
+    const longer = text.replaceAll('title=', 'notes=').replaceAll(long, 'ä'.repeat(500));
+    expect(cook(longer).problems.map(({ line, message }) => [line, message.replaceAll(/\d{7}/g, 'n')])).toEqual([
+      [5, 'the formula cannot be poured: its recipe has n bytes, at most n are kept'],
+    ]);
+  });
+
+  it.each([
+    ['formula="f"\nvars={v={description="D"}}\nsteps=[{id="a",title="{{v}}"}]', '2 FORMULA_MISSING_VARIABLE'],
+    ['formula="f"\nvars={v={pattern="[z-a]"}}\nsteps=[{id="a"}]', '2 FORMULA_PATTERN'],
+    ['formula="f"\nvars={v={pattern="^x{3,}$",default="xx"}}\nsteps=[{id="a"}]', '2 FORMULA_PATTERN'],
+    ['formula="f"\n[compose.expand]\n[[steps]]\nid="a"', '2 FORMULA_TYPE'],
+    ['formula="f"\nsteps=[{id="a",expand="t",\nexpand_vars={x=["y"]}}]', '3 FORMULA_TYPE'],
+    ['formula="f"\ndescription="""\nSays "no""""\ncolour="red"\nsteps=[{id="a"}]', '4 FORMULA_UNKNOWN_KEY'],
+  ])('names the line: %s', (text, place) => {
+    expect(places(cook(text, { others: { t: T } }))).toContain(place);
+  });
+
+  it('describes a missing variable by its own words', () => {
+    const text = 'formula="f"\nvars={v={description="Whom to ask"}}\nsteps=[{id="a",title="{{v}}"}]';
+    expect(cook(text).problems[0]?.message).toBe('the variable v (Whom to ask) has no value');
+  });
+
+  it('passes needs on from a skipped step beside others, and refuses a default that is no text', () => {
+    const found = parseOverlay('[[step-overrides]]\nstep_id="b"\nmode="skip"', 'o.toml').overlay;
+    const text = steps('{id="a"}', '{id="b",needs=["a"]}', '{id="c"}', '{id="d",needs=["c","b"]}');
+    expect(needsOf(recipeOf(text, { overlay: () => found }))['d']).toEqual(['c', 'a']);
+    expect(parseOverlay('[vars]\nx=["y"]', 'o.toml').problems).toMatchObject([{ line: 2, code: 'FORMULA_TYPE' }]);
+  });
+
+  it('drops steps that wait for each other when their condition drops them all', () => {
+    const ring =
+      'formula="p"\nvars={v=""}\nsteps=[{id="a",needs=["b"],condition="{{v}}"},{id="b",needs=["a"],condition="{{v}}"},{id="c",needs=["a"]}]';
+    expect(() => recipeOf(ring)).toThrow('FORMULA_CYCLE');
+    const parts = {
+      p: 'formula="p"\nvars={v=""}\nsteps=[{id="a",condition="{{v}}"},{id="c",needs=["a"]}]',
+    };
+    const text =
+      'formula="f"\nextends=["p"]\nsteps=[{id="a",needs=["b"],condition="{{v}}"},{id="b",needs=["a"],condition="{{v}}"}]';
+    expect(needsOf(recipeOf(text, { others: parts }))).toEqual({ c: [] });
+    expect(codes(cook(text, { others: parts, vars: { v: 'yes' } }))).toEqual(['FORMULA_CYCLE']);
+  });
 });
