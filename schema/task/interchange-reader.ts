@@ -38,8 +38,8 @@ export function createTaskReader(source: string, options: ReadOptions): TaskRead
       endLine();
       from = at + 1;
     }
-    // A copy: the caller may use its buffer again.
-    hold(bytes.slice(from));
+    // A copy: the caller may use its buffer again. Not by slice, which answers the same memory where the bytes are a Buffer of Node.
+    hold(new Uint8Array(bytes.subarray(from)));
   }
 
   /** Of a line that is too long nothing more is kept. */

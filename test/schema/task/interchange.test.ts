@@ -302,11 +302,14 @@ describe('a file', () => {
     });
   });
 
-  it('is the same in pieces of any size', () => {
+  it.each([
+    ['bytes', (size: number) => new Uint8Array(size)],
+    ['a buffer of Node', (size: number) => Buffer.alloc(size)],
+  ])('is the same in pieces of any size, given as %s', (_name, make) => {
     const bytes = new TextEncoder().encode(`${line({ title: 'Größe 🚀' })}\n${line({ id: 'acme-222' })}\n`);
     for (const size of [1, 3, 64]) {
       const reader = createTaskReader('x', { digestOf });
-      const buffer = new Uint8Array(size);
+      const buffer = make(size);
       for (let from = 0; from < bytes.length; from += size) {
         const piece = bytes.subarray(from, from + size);
         buffer.set(piece); // used again, as a file's buffer is
