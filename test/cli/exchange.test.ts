@@ -100,6 +100,104 @@ it('names each line that is wrong, and imports nothing then', async () => {
   expect(await done('export')).toBe('');
 });
 
+const good = '{"id":"ac-aaa","title":"x"}';
+const edge = (id: string, target: string, type = 'blocks') =>
+  `{"id":"${id}","title":"x","dependencies":[{"depends_on_id":"${target}","type":"${type}"}]}`;
+const deep = `{"id":"ac-bbb","title":"x","metadata":${'{"a":'.repeat(9_000)}1${'}'.repeat(9_000)}}`;
+
+describe('files that were made to do harm', () => {
+  it.each<[string, string | Buffer, number, RegExp]>([
+    ['UTF-16', Buffer.from(`\uFEFF${good}\n`, 'utf16le'), 2, /line 1: not UTF-8/],
+    ['Latin-1', Buffer.from(`${good}\n{"id":"ac-bbb","title":"für"}\n`, 'latin1'), 2, /: 1 problem: line 2: not UTF-8/],
+    ['half of a character at the end', Buffer.from(`${good}\n"für`).subarray(0, -2), 2, /line 2: not UTF-8/],
+    ['a compressed file', Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 10, 0xff]), 2, /line 1: not UTF-8/],
+    ['zero bytes', `${good}\n\0\0\0\n`, 2, /line 2: not JSON/],
+    ['a last line that was cut off', `${good}\n{"id":"ac-bbb","tit`, 2, /: 1 problem: line 2: not JSON/],
+    ['old line ends', `${good}\r${edge('ac-bbb', 'ac-aaa')}\r`, 2, /line 1: not JSON/],
+    ['10 MB in a field', `${good}\n{"id":"ac-bbb","title":"${'x'.repeat(10_000_000)}"}`, 2, /line 2: ac-bbb: title is larger than 262144 bytes/],
+    ['10 MB in an unknown field', `${good}\n{"id":"ac-bbb","title":"x","odd":"${'x'.repeat(10_000_000)}"}`, 2, /line 2: ac-bbb: metadata with unknown fields is larger/],
+    ['a line of 17 MB', `${good}\n${' '.repeat(17 * 1024 * 1024)}\n[]`, 2, /line 2: longer than 16777216 bytes; line 3: not a JSON object/],
+    ['JSON of 9,000 levels', `${good}\n${deep}`, 2, /: 1 problem: line 2: nested too deeply/],
+    ['a task twice', `${good}\n${good}`, 2, /line 2: ac-aaa is already on line 1/],
+    ['a task that waits for itself', edge('ac-aaa', 'ac-aaa'), 2, /line 1: ac-aaa has an edge to itself/],
+    ['tasks in a circle', `${edge('ac-aaa', 'ac-bbb')}\n${edge('ac-bbb', 'ac-aaa')}`, 4, /line 2: a circle: ac-/],
+    ['parts in a circle', `${edge('ac-aaa', 'ac-bbb', 'parent-child')}\n${edge('ac-bbb', 'ac-aaa', 'parent-child')}`, 4, /line 2: a circle: ac-/],
+    ['a rig that is not here', `${good}\n{"id":"ac-bbb","title":"x","town":{"rig":"__proto__"}}`, 2, /line 2: ac-bbb: there is no rig __proto__ here/],
+  ])('%s: the line is named, and nothing is imported', async (_name, content, code, message) => {
+    writeFileSync(here('bad.jsonl'), content);
+    const refused = await ask('import bad.jsonl');
+    expect([refused.code, refused.stdout]).toEqual([code, '']);
+    expect(refused.stderr).toMatch(message);
+    for (const table of ['tasks', 'task_dependencies', 'labels', 'imports', 'task_comments'])
+      expect((await sql`select * from ${sql.table(table)}`.execute(db.db)).rows).toEqual([]);
+  }); // prettier-ignore
+
+  it('many lines are the same lines after a file of several pieces', async () => {
+    const lines = Array.from({ length: 1_500 }, (_, nth) =>
+      JSON.stringify({
+        id: `ac-${nth.toString(36).padStart(5, '0')}`,
+        title: `Nr. ${nth}`,
+        description: `für ${nth} `.repeat(90),
+      }),
+    );
+    writeFileSync(here('many.jsonl'), `${lines.join('\n')}\n`);
+    expect(statSync(here('many.jsonl')).size).toBeGreaterThan(1024 * 1024);
+    expect(await done('import many.jsonl')).toContain('created: 1500');
+    const { rows } = await sql<{ title: string; description: string }>`select title, description from tasks`.execute(
+      db.db,
+    );
+    expect(new Set(rows.map((row) => row.title)).size).toBe(1_500);
+    for (const { title, description } of rows) expect(description).toBe(`für ${title.slice(4)} `.repeat(90));
+  });
+
+  it.each<[string, string, string | Buffer, number, RegExp]>([
+    ['UTF-16', 'bad.md', Buffer.from('\uFEFF## One\n', 'utf16le'), 2, /bad\.md is not text in UTF-8/],
+    ['Latin-1', 'bad.json', Buffer.from('{"nodes":[{"title":"für"}]}', 'latin1'), 2, /bad\.json is not text in UTF-8/],
+    ['zero bytes', 'bad.md', '## One\n\0\n', 2, /is not text in UTF-8/],
+    ['a graph that was cut off', 'bad.json', '{"nodes":[{"title":"One"},\n{"ti', 2, /not JSON: .*line 2/],
+    ['10 MB', 'bad.md', `## ${'x'.repeat(10_000_000)}`, 2, /INPUT_TOO_LARGE/],
+    ['a long title', 'bad.md', `## One\n## ${'x'.repeat(400_000)}`, 2, /line 2: title is larger than/],
+    ['a key twice', 'bad.md', '## One\n\n## One\n', 2, /line 3: the key "one" is that of line 1 already/],
+    ['a circle', 'bad.md', '## One\nneeds: Two\n## Two\nneeds: One\n', 4, /one waits for two waits for one/],
+    ['a circle of parts', 'bad.json', '{"nodes":[{"title":"a","parent_key":"b"},{"title":"b","parent_key":"a"}]}', 4, /a waits for b waits for a|b waits for a waits for b/],
+    ['keys of prototypes', 'bad.json', '{"nodes":[{"title":"a","metadata":{"__proto__":{"polluted":1}}}]}', 2, /__proto__/],
+    ['an unknown key of prototypes', 'bad.json', '{"nodes":[{"title":"a","constructor":1}]}', 2, /nodes\[0\]: Unrecognized key: "constructor"/],
+    ['deep metadata', 'bad.json', `{"nodes":[{"title":"a","metadata":{"a":${'['.repeat(100)}${']'.repeat(100)}}}]}`, 2, /nodes\[0\]\.metadata: more than 32 levels deep/],
+    ['deep nonsense', 'bad.json', '['.repeat(250_000) + ']'.repeat(250_000), 2, /not JSON: it is nested too deeply/],
+    ['a task that the ledger refuses', 'bad.md', '## One\n\n## Two\ndue: soon\n', 2, /line 3: due date "soon" is not a time/],
+    ['an edge to what is not there', 'bad.md', '## One\n\n## Two\nneeds: ac-zzzzz\n', 3, /line 3: there is no task ac-zzzzz/],
+  ])('tasks of a file with %s are refused with the place, and none is made', async (_name, file, content, code, message) => {
+    writeFileSync(here(file), content);
+    const refused = await ask(`task create --from ${file}`);
+    expect([refused.code, refused.stdout]).toEqual([code, '']);
+    expect(refused.stderr).toMatch(message);
+    expect((await sql`select * from tasks`.execute(db.db)).rows).toEqual([]);
+    expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  }); // prettier-ignore
+
+  it('tasks of a file are read with a mark of the encoding and with any line ends', async () => {
+    writeFileSync(here('plan.json'), '\uFEFF{"nodes":[{"title":"One"}]}\r\n');
+    writeFileSync(here('plan.md'), '\uFEFF## Two\r\npriority: 0\r\n\r\ntext\r\n');
+    for (const file of ['plan.json', 'plan.md']) await done(`task create --from ${file} --rig acme`);
+    const { rows } = await sql`select title, priority, description from tasks order by title`.execute(db.db);
+    expect(rows).toEqual([
+      { title: 'One', priority: 2, description: '' },
+      { title: 'Two', priority: 0, description: 'text' },
+    ]);
+  });
+
+  it('keys of prototypes are kept as what they are', async () => {
+    writeFileSync(
+      here('odd.jsonl'),
+      '\uFEFF{"id":"ac-aaa","title":"x","__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"toString":"x"}\r\n',
+    );
+    expect(await done('import odd.jsonl')).toContain('created: 1');
+    const exported = JSON.parse(await done('export')) as { metadata: { imported: object } };
+    expect(Object.keys(exported.metadata.imported).toSorted()).toEqual(['__proto__', 'constructor', 'toString']);
+    expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  });
+});
+
 it.each([
   ['import', 2, /name one thing to import/],
   ['import nothing.jsonl', 3, /there is no file/],
