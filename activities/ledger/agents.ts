@@ -14,17 +14,9 @@ type AgentCommands = Pick<
   'addAgent' | 'getAgent' | 'agentsAt' | 'listAgents' | 'agentPage' | 'retireAgent' | 'seen'
 >;
 
-interface AgentRow {
-  id: string;
-  role: string;
-  rig_id: string | null;
-  name: string;
-  status: string;
-  incarnation: number;
+interface AgentRow extends Omit<AgentView, 'preset' | 'last_seen'> {
   runtime: Runtime;
   last_seen: Date | null;
-  current: AgentView['current'];
-  host_id: string | null;
 }
 
 export function agentCommands(store: Store): AgentCommands {

@@ -1,7 +1,6 @@
-import { sql, type Kysely } from 'kysely';
+import { sql, type Kysely, type Selectable } from 'kysely';
 import { canonicalJson } from '../../schema/canonical';
 import type { Database } from '../../schema/db/tables';
-import type { Json } from '../../schema/json';
 import type { Ledger } from '../../schema/ledger';
 import { takeLock, type Store } from './command';
 import { sha256Hex } from './digest';
@@ -14,21 +13,12 @@ import { sha256Hex } from './digest';
 const BATCH = 1_000;
 const GENESIS = '0'.repeat(64);
 
-interface SealedEvent {
-  id: number;
-  type: string;
-  actor: string;
-  task_id: string | null;
-  molecule_id: string | null;
-  convoy_id: string | null;
-  agent_id: string | null;
-  rig_id: string | null;
-  run: string | null;
-  epoch: number | null;
-  run_seq: number | null;
-  payload: Json;
-  at: Date;
-}
+/** What a hash covers. Never changed: the chain of every town would break. */
+const COVERED = [
+  'id', 'type', 'actor', 'task_id', 'molecule_id', 'convoy_id', 'agent_id', 'rig_id', 'run', 'epoch', 'run_seq', 'payload', 'at',
+] as const; // prettier-ignore
+type SealedEvent = Pick<Selectable<Database['events']>, (typeof COVERED)[number]>;
+const COLUMNS = sql.raw(COVERED.map((name) => `e.${name}`).join(', '));
 
 export function auditCommands(store: Store): Pick<Ledger, 'seal' | 'verifyAudit'> {
   return {
@@ -63,10 +53,9 @@ function sealBatch(db: Kysely<Database>): Promise<number> {
       order by a.seq desc limit 1`.execute(trx);
     const last = tail.rows[0] ?? { seq: 0, hash: GENESIS, txid: '0', event_id: 0 };
     const { rows } = await sql<SealedEvent>`
-      select id, type, actor, task_id, molecule_id, convoy_id, agent_id, rig_id, run, epoch, run_seq, payload, at
-      from events
-      where (txid, id) > (${last.txid}::xid8, ${last.event_id}::bigint) and txid < pg_snapshot_xmin(pg_current_snapshot())
-      order by txid, id limit ${BATCH}`.execute(trx);
+      select ${COLUMNS} from events e
+      where (e.txid, e.id) > (${last.txid}::xid8, ${last.event_id}::bigint) and e.txid < pg_snapshot_xmin(pg_current_snapshot())
+      order by e.txid, e.id limit ${BATCH}`.execute(trx);
     if (rows.length === 0) return 0;
     const links: { seq: number; event_id: number; prev_hash: string; hash: string }[] = [];
     let { seq, hash } = last;
@@ -97,8 +86,7 @@ interface AuditRow {
 
 async function auditPage(db: Kysely<Database>, after: number): Promise<AuditRow[]> {
   const { rows } = await sql<Omit<AuditRow, 'event'> & SealedEvent & { id: number | null }>`
-    select a.seq, a.event_id, a.prev_hash, a.hash, e.id, e.type, e.actor, e.task_id, e.molecule_id, e.convoy_id, e.agent_id,
-      e.rig_id, e.run, e.epoch, e.run_seq, e.payload, e.at
+    select a.seq, a.event_id, a.prev_hash, a.hash, ${COLUMNS}
     from audit a left join events e on e.id = a.event_id
     where a.seq > ${after} order by a.seq limit ${BATCH}`.execute(db);
   return rows.map(({ seq, event_id, prev_hash, hash, ...event }) => ({
@@ -119,10 +107,7 @@ function problemOf(row: AuditRow, last: { seq: number; hash: string }): string |
 }
 
 function hashOf(prev_hash: string, event: SealedEvent): string {
-  const { id, type, actor, task_id, molecule_id, convoy_id, agent_id, rig_id, run, epoch, run_seq, payload, at } =
-    event;
-  const content = { id, type, actor, task_id, molecule_id, convoy_id, agent_id, rig_id, run, epoch, run_seq, payload, at: at.toISOString() }; // prettier-ignore
-  return sha256Hex(prev_hash + canonicalJson(content));
+  return sha256Hex(prev_hash + canonicalJson({ ...event, at: event.at.toISOString() }));
 }
 
 async function countUnsealed(db: Kysely<Database>): Promise<number> {
