@@ -96,7 +96,7 @@ async function rank(
   const likes = words.map((word) => `%${escapeLike(word)}%`);
   const hits = likes.map(
     (like) => sql`(title ilike ${like} or description ilike ${like} or design ilike ${like} or id ilike ${like}
-      or ${noted(like)} or ${commented(like)})`,
+      or ${isSaid(like)})`,
   );
   const scores = likes.map(
     (
@@ -104,31 +104,72 @@ async function rank(
       nth,
     ) => sql`(case when title ilike ${like} then 8 else 0 end + case when id = ${words[nth]} then 50 else 0 end
       + case when description ilike ${like} or coalesce(design ilike ${like}, false) then 3 else 0 end
-      + case when ${noted(like)} or ${commented(like)} then 1 else 0 end)`,
+      + case when ${isSaid(like)} then 1 else 0 end)`,
   );
   const conditions = conditionsOf(filter);
   const after = filter.cursor === undefined ? sql`true` : afterOf(filter.cursor);
+  const rare = await rarest(store, words);
+  const matches =
+    rare === null
+      ? sql`select * from (select * from tasks where ${allOf(conditions)} order by updated_at desc, id desc offset 0) tasks
+          where ${allOf(hits)} limit ${sql.lit(RANKED_MAX)}`
+      : sql`select * from tasks where id = any(array(${withText(rare)})) and ${allOf([...hits, ...conditions])}`;
   const { rows } = await sql<Ranked>`
     select id, score, updated_at, array_remove(array[
       case when title ilike any(${likes}::text[]) then 'title' end,
       case when description ilike any(${likes}::text[]) then 'description' end,
       case when design ilike any(${likes}::text[]) then 'design' end,
       case when id ilike any(${likes}::text[]) then 'id' end,
-      case when exists (select 1 from task_notes n where n.task_id = found.id and n.body ilike any(${likes}::text[])) then 'notes' end,
-      case when exists (select 1 from task_comments c where c.task_id = found.id and c.body ilike any(${likes}::text[])) then 'comments' end
+      (select 'notes' from task_notes n where n.task_id = found.id and n.body ilike any(${likes}::text[]) limit 1),
+      (select 'comments' from task_comments c where c.task_id = found.id and c.body ilike any(${likes}::text[]) limit 1)
     ], null) as found_in
-    from (select id, title, description, design, updated_at, ${sql.join(scores, sql` + `)} as score
-      from tasks where ${allOf([...hits, ...conditions])}) found
+    from (select id, title, description, design, updated_at, ${sql.join(scores, sql` + `)} as score from (${matches}) tasks) found
     where ${after} order by score desc, updated_at desc, id desc limit ${size}`.execute(store.db);
   return rows;
 }
 
-function noted(like: string): RawBuilder<unknown> {
-  return sql`id in (select task_id from task_notes where body ilike ${like})`;
+/** A word that more texts have is none to look tasks up by. */
+const FEW = 5_000;
+/** Of tasks with such words alone, so many are ranked: those that were changed last. */
+const RANKED_MAX = 500;
+
+/**
+ * The lookup that finds the fewest texts, of one of the words. Null when each word is in more than a few, or cannot be looked up; then
+ * the tasks are read in the order of their last change, where words that many have are met soon.
+ */
+async function rarest(store: Store, words: readonly string[]): Promise<string | null> {
+  const lookups = words.flatMap((word) => lookupOf(word) ?? []);
+  if (lookups.length === 0) return null;
+  const counts = lookups.map((each) => sql`(select count(*) from (${withText(each)} limit ${sql.lit(FEW + 1)}) texts)`);
+  const { rows } = await sql<{ counts: number[] }>`select array[${sql.join(counts)}]::int[] as counts`.execute(
+    store.db,
+  );
+  const found = rows[0]?.counts ?? [];
+  const least = Math.min(...found);
+  return least > FEW ? null : (lookups[found.indexOf(least)] ?? null);
 }
 
-function commented(like: string): RawBuilder<unknown> {
-  return sql`id in (select task_id from task_comments where body ilike ${like})`;
+/**
+ * For the index of words, by their beginnings. Null for a word without letters and digits, with so few that half of the index begins
+ * like it, or in a script that has no blanks between words or other small letters than Postgres knows.
+ */
+function lookupOf(word: string): string | null {
+  const parts = word.toLowerCase().match(/[a-z0-9]+/g);
+  if (parts === null || /[^\p{ASCII}]/u.test(word) || parts.every((part) => part.length < 2)) return null;
+  return parts.map((part) => `'${part}':*`).join(' & ');
+}
+
+/** Ids of tasks with the words in their own text, in a note or in a comment; some more than once. */
+function withText(lookup: string): RawBuilder<unknown> {
+  return sql`select task_id from task_texts where words @@ ${lookup}::tsquery
+    union all select task_id from task_notes where town_words(body) @@ ${lookup}::tsquery
+    union all select task_id from task_comments where town_words(body) @@ ${lookup}::tsquery`;
+}
+
+/** In a note or a comment. Values rather than `exists`, for which the planner reads the notes of all tasks. */
+function isSaid(like: string): RawBuilder<unknown> {
+  return sql`coalesce((select true from task_notes n where n.task_id = tasks.id and n.body ilike ${like} limit 1),
+    (select true from task_comments c where c.task_id = tasks.id and c.body ilike ${like} limit 1), false)`;
 }
 
 function afterOf(cursor: string): RawBuilder<unknown> {

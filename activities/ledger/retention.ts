@@ -32,6 +32,7 @@ export const RETENTION: Record<keyof LedgerTables, Retention> = {
   tasks: forever('nothing: they are the work'),
   task_dependencies: forever('nothing: part of the task'),
   dependencies_aside: forever('nothing: part of the task'),
+  task_texts: forever('nothing: it repeats the task'),
   task_notes: forever('nothing: part of the task'),
   labels: forever('nothing: part of the task'),
   task_comments: forever('nothing: part of the task'),

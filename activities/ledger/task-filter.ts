@@ -117,6 +117,7 @@ function texts(values: readonly string[], what: string): string[] {
   throw new TownError('INPUT_TOO_LARGE', `${values.length} ${what} at once; at most ${input.LIMITS.page}`);
 }
 
-function labelLike(pattern: string): string {
+/** @throws INVALID_INPUT */
+export function labelLike(pattern: string): string {
   return likeOf(input.line(pattern, 'label pattern', input.LIMITS.label));
 }

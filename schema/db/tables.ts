@@ -101,6 +101,8 @@ export interface LedgerTables {
     created_by: string;
     created_at: Time;
   };
+  /** The words of id, title, description and design of each task, for search; kept by triggers. */
+  task_texts: { task_id: string; words: string };
   task_notes: { id: Generated<number>; task_id: string; author: string; body: string; created_at: TimeDefault };
   /** Said about a task, and kept with their ids on import; notes are what its workers leave for the next. */
   task_comments: { id: Generated<string>; task_id: string; author: string; body: string; created_at: TimeDefault };

@@ -138,6 +138,44 @@ describe('search', () => {
   });
 });
 
+describe('search among many tasks', () => {
+  const titles = async ({ ledger }: TestDatabase, words: string) =>
+    (await ledger.searchTasks({ words, limit: 1_000 })).items.map((task) => task.title);
+
+  test('finds what is rare in all, and of what is common the newest', async () => {
+    const other = await testDatabase({ max: 1 });
+    try {
+      await withRig(other.ledger);
+      await sql`insert into tasks (id, digest, rig_id, title, description, type, status, priority, created_by, updated_at)
+        select 'ac-' || n, '', 'acme', 'common ' || n, '', 'task', 'open', 2, 'x', now() - n * interval '1 minute'
+        from generate_series(1, 6000) n`.execute(other.db);
+      const task = await other.ledger.createTask(person, {
+        title: 'One',
+        rig_id: 'acme',
+        description: 'src/hay-needle_one.ts',
+      });
+      expect(await titles(other, 'needle')).toEqual(['One']);
+      expect(await titles(other, 'common 5999')).toEqual(['common 5999']);
+      expect(await titles(other, 'nowhere common')).toEqual([]);
+      const newest = await titles(other, 'common');
+      expect([newest.length, newest[0], newest.at(-1)]).toEqual([500, 'common 1', 'common 500']);
+      expect(await titles(other, 'NEEDLE_o')).toEqual(['One']);
+      // Nothing to look up, so in the order of the last change.
+      expect(await titles(other, '_')).toEqual(['One']);
+
+      await other.ledger.updateTask(person, task.id, { description: 'straw', title: 'Two' });
+      expect(await titles(other, 'needle')).toEqual([]);
+      expect(await titles(other, 'straw')).toEqual(['Two']);
+      await other.ledger.addNote(person, task.id, 'the needle is in fineNote 登录失败');
+      for (const words of ['needle straw', 'note', 'finenote', '录失']) {
+        expect(await titles(other, words)).toEqual(['Two']);
+      }
+    } finally {
+      await other.drop();
+    }
+  });
+});
+
 describe('lists by pages', () => {
   test.each(['priority', 'oldest', 'hybrid'] as ReadySort[])('ready work by %s', async (sort) => {
     const other = await testDatabase();
