@@ -15,6 +15,8 @@ import { createGithub, type Forge } from './gate/forge';
 import { createGateLook } from './gate/look';
 import type { HeldAnswers } from './projection/held-answers';
 import { project } from './projection/project';
+import { envFacts } from './session/facts';
+import { pathsAt } from './worktree/git-worktree';
 
 /** Slings one task for a convoy after its own policy decision; a denial or a refusal is an answer, not an error. */
 export interface ConvoyFeeder {
@@ -158,6 +160,12 @@ export function createTownActivities(deps: TownDeps): TownActivities {
       }),
 
     lookAtGate: (request) => asActivity(() => lookAtGate(request)),
+
+    lookForFacts: ({ rig_id, base_commit, files, env }) =>
+      asActivity(async () => {
+        const found = files.length === 0 ? {} : await pathsAt(await ledger.getRig(rig_id), base_commit, files);
+        return { files: found, env: envFacts(env) };
+      }),
 
     escalateGate: ({ ...gate }) =>
       asActivity(() => ledger.escalateGate({ actor: runId.molecule(gate.molecule_id) }, gate)),

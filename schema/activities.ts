@@ -4,10 +4,12 @@ import type {
   AssignAnswer,
   EnqueueAnswer,
   EnqueueLane,
+  Facts,
   FeedAnswer,
   FreeLane,
   GateState,
   LookAtGate,
+  LookForFacts,
   PerformStep,
   ProjectionBatch,
   Release,
@@ -49,6 +51,9 @@ export interface TownActivities {
   }): Promise<void>;
   /** What the gate waits for: whether it is there. Reads only; `unknown` with the reason when it cannot be found out. */
   lookAtGate(request: LookAtGate): Promise<GateState>;
+  /** Which of the paths are in the commit that a new worktree starts from, and which of the variables are set here. Reads only.
+   *  @throws NOT_FOUND, GIT_FAILED: not retryable. */
+  lookForFacts(request: LookForFacts): Promise<Facts>;
   /** Tells a person by mail that a gate stays closed. Idempotent by (molecule, step). */
   escalateGate(request: {
     readonly molecule_id: MoleculeId;

@@ -13,7 +13,7 @@ export interface MoleculeInput {
    * it command by command. Absent: as the first builds did. 2: a human gate has its time-out; the run continues as new also when it is
    * older than `rolloverMs`; whoever sent an update is answered before anything else is begun. 3: also, a lane that waits in a queue asks
    * again in growing pauses, and no question is asked again while its answer is under way; what fails under `onItemFailure: 'continue'` does
-   * not fail the molecule.
+   * not fail the molecule; files and variables that nobody has reported before a step are looked up for its conditions.
    */
   readonly performance?: 2 | 3;
   readonly id: MoleculeId;
@@ -201,6 +201,14 @@ export interface LookAtGate {
   readonly gate: GateSpec;
   /** When the step's needs were met: older mail does not count. */
   readonly since: Instant;
+}
+/** Activity `lookForFacts`: what a step's conditions ask, when nobody who worked before it has said it. */
+export interface LookForFacts {
+  readonly rig_id: RigId;
+  /** Where its worktree would start; null: the rig's default branch. */
+  readonly base_commit: string | null;
+  readonly files: readonly string[];
+  readonly env: readonly string[];
 }
 export interface GateState {
   /** `refused`: it will not open by itself any more. `unknown`: nobody can tell, and `reason` says why. */

@@ -26,13 +26,18 @@ export function resultOf(receipt: Receipt, wants: Wanted | undefined, worktree: 
 function factsOf({ files, env }: Wanted, worktree: string | null): Facts {
   return {
     files: Object.fromEntries(files.map((path) => [path, worktree !== null && isInside(worktree, path)])),
-    env: Object.fromEntries(
-      env.flatMap((name) => {
-        const value = name.startsWith(ENV_PREFIX) ? process.env[name] : undefined;
-        return value === undefined ? [] : [[name, value.slice(0, 1_000)]];
-      }),
-    ),
+    env: envFacts(env),
   };
+}
+
+/** Those of the variables that are set in this process and may be shown. */
+export function envFacts(names: readonly string[]): Facts['env'] {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = name.startsWith(ENV_PREFIX) ? process.env[name] : undefined;
+      return value === undefined ? [] : [[name, value.slice(0, 1_000)]];
+    }),
+  );
 }
 
 /** Whether the path exists, and lies in the worktree also after its links were followed. */

@@ -7,7 +7,7 @@ import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { readlink, readdir } from 'node:fs/promises';
-import { isAbsolute, join, resolve, sep } from 'node:path';
+import { isAbsolute, join, posix, resolve, sep } from 'node:path';
 import { TownError } from '../../schema/errors';
 import { encodeAddress, parseAgentAddress, type AgentAddress, type MoleculeId, type TaskId } from '../../schema/ids';
 import { withLock } from '../provision/lock';
@@ -129,6 +129,26 @@ export function createWorktrees(options: { readonly root: string }): Worktrees {
       });
     },
   };
+}
+
+/** Which of these paths a new worktree would have that starts at `base_commit`, or else at the default branch.
+ *  @throws GIT_FAILED when `rigPath` is no repository */
+export async function pathsAt(
+  rig: { readonly path: string; readonly default_branch: string },
+  base_commit: string | null,
+  paths: readonly string[],
+): Promise<Record<string, boolean>> {
+  const repository = await repositoryOf(rig.path);
+  let commit: string | null = null;
+  for (const start of startsOf(base_commit, rig.default_branch))
+    if (commit === null && (await exists(repository, start))) commit = start;
+  const found: Record<string, boolean> = {};
+  for (const path of paths) {
+    const plain = posix.normalize(path).replace(/^\.?\/*$|\/+$/, '');
+    const isInside = commit !== null && !posix.isAbsolute(path) && plain !== '..' && !plain.startsWith('../');
+    found[path] = isInside && (await tryGit(repository, ['cat-file', '-e', `${commit}:${plain}`])) !== null;
+  }
+  return found;
 }
 
 /** `polecats/amber/acme-k3f9a`; a town-level agent gets the group `town`. */

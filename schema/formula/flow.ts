@@ -83,7 +83,8 @@ export type Operand =
   | { readonly of: 'output'; readonly step: string; readonly path: readonly string[] }
   /** How many steps of the molecule are closed. */
   | { readonly of: 'complete' }
-  /** Whether a path exists in the worktree where the step it depends on was closed; found out when that step closes. */
+  /** Whether a path exists in the worktree where the step it depends on was closed, found out when that step closes; where nobody has worked
+   *  before, in the commit that the worktree would start from. */
   | { readonly of: 'file'; readonly path: string }
   /** A variable of the agent host's environment whose name begins with `TOWN_VAR_`; found out in the same way. */
   | { readonly of: 'env'; readonly name: string };

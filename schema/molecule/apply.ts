@@ -103,6 +103,8 @@ export function applyEvent(before: Molecule | null, recorded: RecordedMoleculeEv
           : closed(molecule, passedOver(event.step, 'Its condition does not hold.'), at),
         at,
       );
+    case 'facts_found':
+      return withStep(molecule, event.step, (step) => ({ ...step, facts: event.facts }));
     case 'round_begun':
       return settle(withRound(molecule, event.step, event.round), at);
     case 'gate_opened':

@@ -5,7 +5,7 @@ import type { Timings } from '../timings';
 import { holds } from './condition';
 import { type Molecule, stepAt } from './molecule';
 import type { Standings } from './standing';
-import { viewOf } from './view';
+import { factsWanted, viewOf } from './view';
 
 /**
  * Gates open by a message (a person, a closed task, a forge), by time, or by a condition. Behind those that wait for something outside
@@ -48,8 +48,8 @@ export function gateCommands(
     const opensAt = state.since + gate.durationMs;
     return opensAt <= now ? open('timer', 'the time is over') : { commands: [], wakeAt: opensAt };
   }
-  if (gate.kind === 'condition' && holds(gate.when, viewOf(molecule, standings, step)))
-    return open('condition', 'its condition holds');
+  const isKnown = gate.kind === 'condition' && factsWanted(molecule, standings, step) === null;
+  if (isKnown && holds(gate.when, viewOf(molecule, standings, step))) return open('condition', 'its condition holds');
   if (hold) return { commands: [], wakeAt: null };
   const commands: GateCommand[] = [];
   const wakes: Instant[] = [];

@@ -157,7 +157,7 @@ function hook(molecule: Molecule, position: number, lane: IdleLane): LaneCommand
 }
 
 /** Where a new worktree starts: the nearest commit on the way back, through the needs in their order and what a step goes on from. */
-function baseCommit(molecule: Molecule, position: number): string | null {
+export function baseCommit(molecule: Molecule, position: number): string | null {
   const seen = new Set([position]);
   // A set goes on to what is added while it is read: the nearer ones come first.
   for (const at of seen) {

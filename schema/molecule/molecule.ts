@@ -82,6 +82,8 @@ export interface Step {
   readonly after?: { readonly instance: number; readonly anyway?: true } | { readonly bond: number };
   /** Its `when` was found to hold. */
   readonly held?: true;
+  /** Looked up for its conditions, since nothing before it had any. */
+  readonly facts?: Facts;
   /** How often it was closed or given up and begun anew, from 1; absent: 1. A receipt is unique by (molecule, step, round). */
   readonly round?: number;
   /** Attempts of earlier rounds. */
@@ -188,6 +190,7 @@ export type MoleculeEvent =
   | { readonly type: 'step_reopened'; readonly step: number; readonly by: string; readonly reason: string }
   /** Its `when`, evaluated once its needs were met: it goes on, or is closed as skipped. */
   | { readonly type: 'condition_found'; readonly step: number; readonly holds: boolean }
+  | { readonly type: 'facts_found'; readonly step: number; readonly facts: Facts }
   | { readonly type: 'round_begun'; readonly step: number; readonly round: number }
   | { readonly type: 'gate_opened'; readonly step: number; readonly by: string; readonly reason: string }
   /** It did not open in time or never will by itself: a person is told. It stays closed. */

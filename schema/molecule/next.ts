@@ -4,15 +4,18 @@ import { holds } from './condition';
 import { endStep } from './ends';
 import { gateCommands, type GateCommand } from './gates';
 import { roundPrefix, spawnProblem } from './groups';
-import { askFor, dispatch, dueSteps, type LaneCommand, release, type Wake, wakeBy } from './lanes';
+import { askFor, baseCommit, dispatch, dueSteps, type LaneCommand, release, type Wake, wakeBy } from './lanes';
 import { type Instance, lastWord, liveLanes, type Molecule, type MoleculeEvent, type Step, stepAt } from './molecule';
 import { rangeOf, type Standings, standingsOf } from './standing';
-import { viewOf, viewOfRound } from './view';
+import type { LookForFacts } from '../runs';
+import { factsWanted, viewOf, viewOfRound } from './view';
 
 /** What the workflow must do next. Derived from the state, never stored; the key names one performance of it. */
 export type MoleculeCommand =
   | LaneCommand
   | GateCommand
+  /** What a step's conditions ask and nobody has reported; answered with `facts_found`. */
+  | ({ readonly kind: 'look_for_facts'; readonly key: string; readonly step: number } & Omit<LookForFacts, 'rig_id'>)
   /** Nothing to perform: only the event is recorded. */
   | { readonly kind: 'decide'; readonly key: string; readonly event: MoleculeEvent }
   | { readonly kind: 'finish'; readonly key: string; readonly outcome: 'done' | 'failed' };
@@ -39,6 +42,7 @@ export function nextCommands(
   const commands: MoleculeCommand[] = [];
   const wake: Wake = { at: null };
   for (const position of molecule.steps.keys()) {
+    commands.push(...factsLook(molecule, standings, position, hold));
     const gate = gateCommands(molecule, standings, position, now, hold);
     commands.push(...gate.commands);
     if (gate.wakeAt !== null) wakeBy(wake, gate.wakeAt);
@@ -73,6 +77,7 @@ export function eventOf(command: MoleculeCommand): MoleculeEvent | null {
     case 'ask_slot':
     case 'ask_grant':
     case 'look_at_gate':
+    case 'look_for_facts':
       return null;
   }
 }
@@ -142,9 +147,24 @@ function conditionFound(
   when: RunCondition,
 ): MoleculeEvent | null {
   const step = stepAt(molecule, position);
-  const entered = step.needs.every((need) => standings.of(need) === 'met') && standings.entry(step) === 'met';
-  if (step.held === true || !entered) return null;
+  if (step.held === true || !isEntered(standings, step) || factsWanted(molecule, standings, step) !== null) return null;
   return { type: 'condition_found', step: position, holds: holds(when, viewOf(molecule, standings, step)) };
+}
+
+function isEntered(standings: Standings, step: Step): boolean {
+  return step.needs.every((need) => standings.of(need) === 'met') && standings.entry(step) === 'met';
+}
+
+/** The look that the conditions of a step wait for, once nothing else holds it back. */
+function factsLook(molecule: Molecule, standings: Standings, position: number, hold: boolean): MoleculeCommand[] {
+  const step = stepAt(molecule, position);
+  const { status } = step.state;
+  const isDue = status === 'gated' || (status === 'waiting' && step.flow?.when !== undefined);
+  if (hold || !isDue || !isEntered(standings, step)) return [];
+  const wanted = factsWanted(molecule, standings, step);
+  if (wanted === null) return [];
+  const base_commit = baseCommit(molecule, position);
+  return [{ kind: 'look_for_facts', key: `facts:${step.id}`, step: position, base_commit, ...wanted }];
 }
 
 /** Null as long as something of the contents can still happen. */

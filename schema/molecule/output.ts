@@ -44,11 +44,27 @@ export function pick(value: JsonObject, paths: readonly (readonly string[])[]): 
 
 /** What the conditions of these steps look at beside statuses; undefined: nothing. */
 export function watchOf(steps: readonly LeanStep[]): Watch | undefined {
-  const operands = steps.flatMap(({ gate, flow }) => [
+  return lookedAt(
+    steps.flatMap((step) => [
+      ...entryOperands(step),
+      ...(step.flow?.loop === undefined ? [] : operandsOf(step.flow.loop.until)),
+    ]),
+  );
+}
+
+/** The same of those conditions alone that must hold before the step begins. */
+export function entryWatchOf(step: Pick<LeanStep, 'gate' | 'flow'>): Watch | undefined {
+  return lookedAt(entryOperands(step));
+}
+
+function entryOperands({ gate, flow }: Pick<LeanStep, 'gate' | 'flow'>): Operand[] {
+  return [
     ...(gate?.kind === 'condition' ? operandsOf(gate.when) : []),
     ...(flow?.when === undefined ? [] : operandsOf(flow.when)),
-    ...(flow?.loop === undefined ? [] : operandsOf(flow.loop.until)),
-  ]);
+  ];
+}
+
+function lookedAt(operands: readonly Operand[]): Watch | undefined {
   return watching({
     outputs: operands.flatMap((operand) =>
       operand.of === 'output' ? [{ step: operand.step, path: operand.path }] : [],

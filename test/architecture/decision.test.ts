@@ -9,6 +9,7 @@ const HARMLESS: Readonly<Record<string, string>> = {
   freeSlot: 'gives back',
   rigLimit: 'reads',
   lookAtGate: 'reads',
+  lookForFacts: 'reads',
   escalateGate: 'writes a mail to the people of the town',
   recordHolder: 'notes in the ledger what the grant has decided',
   feedConvoy: 'asks for a decision for each task that it slings',

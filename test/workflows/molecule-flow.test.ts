@@ -1,4 +1,4 @@
-import type { GateSpec, RunCondition, StepFlow } from '../../schema/formula/flow';
+import type { GateSpec, Operand, RunCondition, StepFlow } from '../../schema/formula/flow';
 import type { Recipe } from '../../schema/formula/recipe';
 import { runId } from '../../schema/ids';
 import type { Json } from '../../schema/json';
@@ -142,6 +142,43 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
       expect(town.performed.find((request) => request.molecule_id === molecule_id)).toMatchObject({
         wants: { outputs: [['n']], files: ['go'], env: [] },
       });
+    });
+
+    it('looks up files and variables for a step that nobody has worked before', async () => {
+      const bound = await agentWith();
+      const is = (left: Operand, right: Json): StepFlow => ({ when: { op: 'compare', left, is: '==', right } });
+      const recipe = recipeOf([
+        { id: 'here', flow: is({ of: 'file', path: 'package.json' }, true) },
+        { id: 'not-here', flow: is({ of: 'file', path: 'no-such-file' }, true) },
+        { id: 'set', flow: is({ of: 'env', name: 'TOWN_VAR_FLOW_TEST' }, 'on') },
+      ]);
+      process.env['TOWN_VAR_FLOW_TEST'] = 'on';
+      const { molecule_id } = await town.sling(bound, recipe);
+      const molecule = await town.finished(molecule_id);
+      expect(outcomes(molecule)).toEqual({ here: 'done', 'not-here': 'skipped', set: 'done' });
+    });
+
+    it('ends well with items that failed, where the formula says so', async () => {
+      const bound = await agentWith((step) =>
+        step === 'a' ? { output: { list: [0, 1] } } : { outcome: step === 'a.0.x' ? 'failed' : 'done' },
+      );
+      const flow: StepFlow = {
+        fanOut: { group: 'body', path: ['list'], vars: {}, mode: 'sequential', itemsMax: 9, onItemFailure: 'continue' },
+      };
+      const recipe = recipeOf(
+        [
+          { id: 'a', flow },
+          { id: 'b', flow: { waitsFor: { of: 'a', mode: 'all' } } },
+        ],
+        {
+          body: [{ id: 'x' }],
+        },
+      );
+      const { task, molecule_id } = await town.sling(bound, recipe);
+      const molecule = await town.finished(molecule_id);
+      expect(molecule.status).toBe('completed');
+      expect(outcomes(molecule)).toEqual({ a: 'done', b: 'done', 'a.0.x': 'failed', 'a.1.x': 'done' });
+      await town.until('its task', async () => (await town.ledger.getTask(task.id)).outcome === 'done');
     });
 
     it('tries a failed step again, and compensates what fails for good', async () => {

@@ -21,7 +21,7 @@ import { hasOpenStep, liveLanes, type Molecule, positionOf, restored } from '../
 import { eventOf, type MoleculeCommand, nextCommands } from '../../schema/molecule/next';
 import { unreachable } from '../../schema/errors';
 import type { GateSpec } from '../../schema/formula/flow';
-import type { GateState, MoleculeInput } from '../../schema/runs';
+import type { Facts, GateState, MoleculeInput } from '../../schema/runs';
 import { PROJECTION, TOWN } from '../activity-options';
 import { now } from '../clock';
 import { Inbox } from '../run-log';
@@ -263,6 +263,8 @@ export async function molecule(
         return finish(command.outcome, '');
       case 'look_at_gate':
         return lookAt(command);
+      case 'look_for_facts':
+        return lookFor(command);
       case 'escalate_gate':
         return escalate(command.step, command.reason);
       case 'open_lane':
@@ -424,6 +426,18 @@ export async function molecule(
     if (found.kind !== 'refused' || state.escalated !== undefined) return;
     record({ type: 'gate_escalated', step: position, reason: found.reason });
     await escalate(position, found.reason);
+  }
+
+  /** What cannot be found out is unknown: in a condition null. */
+  async function lookFor({ step, base_commit, files, env }: Extract<MoleculeCommand, { kind: 'look_for_facts' }>) {
+    let facts: Facts;
+    try {
+      facts = await town.lookForFacts({ rig_id: input.rig_id, base_commit, files, env });
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      facts = { files: {}, env: {} };
+    }
+    if (log.molecule.status === 'running') record({ type: 'facts_found', step, facts });
   }
 
   async function escalate(position: number, reason: string): Promise<void> {

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createWorktrees } from '../../../activities/worktree/git-worktree';
+import { createWorktrees, pathsAt } from '../../../activities/worktree/git-worktree';
 import { makeGitRig } from '../../support/git-rig';
 
 const { root, rig, git } = makeGitRig();
@@ -73,6 +73,23 @@ test('starts a new branch at the commit of a needed step', async () => {
 test('makes several trees of one rig at once', async () => {
   const all = await Promise.all([1, 2, 3, 4].map((n) => worktrees.ensure(want(`par-${n}`, `acme-par0${n}`))));
   expect(all.every(({ path }) => existsSync(join(path, 'a.txt')))).toBe(true);
+});
+
+test('knows what a new tree would have in it, without making one', async () => {
+  const at = { path: rig, default_branch: 'main' };
+  const base = git(rig, 'rev-parse', 'HEAD');
+  mkdirSync(join(rig, 'folder'), { recursive: true });
+  writeFileSync(join(rig, 'folder', 'new.txt'), '');
+  const paths = ['a.txt', './a.txt', 'folder', 'folder/', 'folder/new.txt', '.', 'none', '../rig/a.txt', '/etc/passwd'];
+  const has = async (commit: string | null) =>
+    Object.entries(await pathsAt(at, commit, paths)).flatMap(([path, is]) => (is ? path : []));
+  expect(await has(null)).toEqual(['a.txt', './a.txt', '.']);
+  git(rig, 'add', 'folder');
+  git(rig, 'commit', '-qm', 'a folder');
+  expect(await has(null)).toEqual(['a.txt', './a.txt', 'folder', 'folder/', 'folder/new.txt', '.']);
+  expect(await has(base)).toEqual(['a.txt', './a.txt', '.']);
+  expect(await has('0'.repeat(40))).toEqual([]);
+  await expect(pathsAt({ ...at, path: root }, null, paths)).rejects.toMatchObject({ code: 'GIT_FAILED' });
 });
 
 test('exports a commit and refuses what is none', async () => {

@@ -9,6 +9,7 @@ import { eventOf, type MoleculeCommand, nextCommands } from '../../../schema/mol
 import { eventOfRow, moleculeRow, runEventOf, stepRow } from '../../../schema/molecule/rows';
 import { standingsOf } from '../../../schema/molecule/standing';
 import { applyEvent } from '../../../schema/molecule/apply';
+import type { Facts } from '../../../schema/runs';
 import { DEFAULT_TIMINGS } from '../../../schema/timings';
 import { AMBER, BASALT, chain, granted, hooked, inputOf, lost, Play, slotted, START, step } from '../../support/play';
 
@@ -90,7 +91,6 @@ describe('a condition', () => {
     const no = { files: { go: false }, env: {} };
     expect(pour(both).ends('a', { facts: no }).ends('b', { facts: yes }).shown()).toMatchObject({ c: 'ready' });
     expect(pour(both).ends('b', { facts: yes }).ends('a', { facts: no }).shown()).toMatchObject({ c: 'skipped' });
-    expect(pour(both).ends('b').ends('a').shown()).toMatchObject({ c: 'skipped' });
   });
 });
 
@@ -820,6 +820,7 @@ describe('what a command establishes by itself', () => {
     [{ kind: 'ask_slot', key: '', lane: 0, wait: true }, null],
     [{ kind: 'ask_grant', key: '', lane: 0, agent: AMBER }, null],
     [{ kind: 'look_at_gate', key: '', step: 1, gate: task, since: 0 }, null],
+    [{ kind: 'look_for_facts', key: '', step: 1, base_commit: null, files: ['a'], env: [] }, null],
   ])('%j: %j', (command, expected) => {
     expect(eventOf(command)).toEqual(expected);
   });
@@ -841,6 +842,73 @@ describe('a bug is thrown', () => {
   ])('%s', (_name, event, message) => {
     const input = inputOf([step('a'), flowed('l', looping(isDone('x')), { needs: ['a'] })]);
     expect(() => new Play(input).record(event)).toThrow(message);
+  });
+});
+
+describe('files and variables that nobody has reported', () => {
+  const file: RunCondition = { op: 'compare', left: { of: 'file', path: 'go' }, is: '==', right: true };
+  const env: RunCondition = { op: 'compare', left: { of: 'env', name: 'TOWN_VAR_X' }, is: '==', right: 'on' };
+  const both: RunCondition = { op: 'and', of: [file, env] };
+  const on = { files: { go: true }, env: { TOWN_VAR_X: 'on' } };
+  const looks = (play: Play) => play.due().filter(({ kind }) => kind === 'look_for_facts');
+  const found = (play: Play, name: string, facts: Facts) =>
+    play.record({ type: 'facts_found', step: play.at(name), facts });
+
+  it.each<[string, Facts, string]>([
+    ['as it must be', on, 'ready'],
+    ['otherwise', { ...on, files: { go: false } }, 'skipped'],
+    ['not to be found out', { files: {}, env: {} }, 'skipped'],
+  ])('are looked up for a first step: %s', (_name, facts, status) => {
+    const play = pour([flowed('a', { when: both }), step('b')]);
+    expect(play.shown()).toEqual({ a: 'waiting', b: 'ready' });
+    expect(looks(play)).toEqual([
+      {
+        kind: 'look_for_facts',
+        key: 'facts:a',
+        step: 0,
+        base_commit: null,
+        files: ['go'],
+        env: ['TOWN_VAR_X'],
+      },
+    ]);
+    expect(nextCommands(play.molecule, play.now, true).commands).toEqual([]);
+    expect(found(play, 'a', facts).shown()['a']).toBe(status);
+    expect(looks(play)).toEqual([]);
+  });
+
+  it('are looked up where the step would begin when who went before has not said them', () => {
+    const play = pour([step('a'), step('b', { needs: ['a'] }), flowed('c', { when: file }, { needs: ['b'] })]);
+    expect(looks(play)).toEqual([]);
+    play.ends('a', { commit_id: 'c1', facts: on });
+    expect(looks(play)).toEqual([]);
+    expect(looks(play.ends('b', { outcome: 'skipped', agent: null }))).toMatchObject([{ step: 2, base_commit: 'c1' }]);
+  });
+
+  it('are not looked up when who went before has said them', () => {
+    const play = pour([step('a'), flowed('b', { when: file }, { needs: ['a'] })]).ends('a', { facts: on });
+    expect(play.shown()['b']).toBe('ready');
+  });
+
+  it('are looked up for the condition of a gate, and both together', () => {
+    const gate = { kind: 'condition', when: file, timeoutMs: null } as const;
+    const play = pour([step('a', { gate }), flowed('b', { when: env }, { gate })]);
+    expect(play.shown()).toEqual({ a: 'gated', b: 'waiting' });
+    expect(looks(play)).toMatchObject([
+      { step: 0, files: ['go'], env: [] },
+      { step: 1, files: ['go'], env: ['TOWN_VAR_X'] },
+    ]);
+    expect(play.due().map(({ kind }) => kind)).not.toContain('open_gate');
+    found(found(play, 'a', on), 'b', on);
+    expect(play.shown()).toEqual({ a: 'gated', b: 'gated' });
+    expect(play.due()).toMatchObject([
+      { kind: 'open_gate', step: 0 },
+      { kind: 'open_gate', step: 1 },
+    ]);
+  });
+
+  it('are null where an older build has begun the molecule', () => {
+    const play = new Play(inputOf([flowed('a', { when: file }), step('b')], { performance: 2 }));
+    expect(play.shown()['a']).toBe('skipped');
   });
 });
 
