@@ -416,6 +416,11 @@ export interface Ledger {
 
   /** Unique by (molecule, step, round), fenced by `ask.session`; writing it again answers the first one with fresh = false. */
   writeReceipt(ask: Ask, receipt: ReceiptInput): Promise<{ receipt: Receipt; fresh: boolean }>;
+  /** What a person gives as the output of a step that they close, before the run is told. Giving it again replaces it; a receipt goes first. */
+  giveOutput(
+    ask: Ask,
+    given: { molecule_id: MoleculeId; step: string; round: number; output: JsonObject },
+  ): Promise<void>;
   /** Without a round: that of the step's present one. */
   getReceipt(molecule_id: MoleculeId, step: string, round?: number): Promise<Receipt | null>;
 

@@ -151,6 +151,8 @@ export interface ResolveStep {
   readonly outcome: 'done' | 'failed' | 'skipped';
   readonly reason: string;
   readonly actor: string;
+  /** What the person gives as the step's output; kept whole in the ledger (`given_outputs`). */
+  readonly output?: JsonObject;
   readonly n?: number;
 }
 export interface OpenGate {

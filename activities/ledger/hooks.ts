@@ -190,16 +190,22 @@ async function fillerOf(
   return (text, spell) => fillText(text, near, outputOf, spell);
 }
 
-/** Of each step that has one, the output of its last receipt. */
+/** Of each step that has one, its last output: its agent's, or that of the person who closed it. */
 async function selectOutputs(
   store: Store,
   molecule_id: MoleculeId,
   steps: readonly string[],
 ): Promise<Map<string, JsonObject>> {
   const { rows } = await sql<{ step: string; output: JsonObject }>`
-    select distinct on (step) step, output from step_receipts
-    where molecule_id = ${molecule_id} and step = any(${[...steps]}::text[]) and output is not null
-    order by step, round desc`.execute(store.db);
+    select distinct on (step) step, output from (
+      select step, round, output, 1 as place from step_receipts
+      where molecule_id = ${molecule_id} and step = any(${[...steps]}::text[]) and output is not null
+      union all
+      select step, round, output, 2 from given_outputs g
+      where molecule_id = ${molecule_id} and step = any(${[...steps]}::text[])
+        and exists (select 1 from steps s where s.molecule_id = g.molecule_id and s.step = g.step and s.status = 'closed')
+    ) said
+    order by step, round desc, place`.execute(store.db);
   return new Map(rows.map(({ step, output }) => [step, output]));
 }
 

@@ -42,8 +42,9 @@ async function selectMolecules(db: Kysely<Database>, tail: RawBuilder<unknown>):
 async function stepsOf(db: Kysely<Database>, ids: readonly MoleculeId[]): Promise<Map<MoleculeId, StepView[]>> {
   const { rows } = await sql<Omit<StepView, 'waits_for'> & { molecule_id: MoleculeId; gate: GateRow | null }>`
     select s.molecule_id, s.id, s.step, s.title, s.status, s.attempt, s.agent_id, s.needs, s.outcome, s.note, s.commit_id,
-      s.round, s.gate, r.output
+      s.round, s.gate, case when r.step is null then g.output else r.output end as output
     from steps s left join step_receipts r on s.status = 'closed' and r.molecule_id = s.molecule_id and r.step = s.step and r.round = s.round
+    left join given_outputs g on s.status = 'closed' and g.molecule_id = s.molecule_id and g.step = s.step and g.round = s.round
     where s.molecule_id = any(${[...ids]}::text[]) order by s.molecule_id, s.position`.execute(db);
   const byMolecule = new Map<MoleculeId, StepView[]>(ids.map((id) => [id, []]));
   for (const { molecule_id, gate, ...step } of rows)

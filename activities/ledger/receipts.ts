@@ -2,7 +2,7 @@ import { sql, type Kysely, type Selectable } from 'kysely';
 import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import type { Ledger, Receipt } from '../../schema/ledger';
-import { type Store, withAttempts } from './command';
+import { command, record, type Store, withAttempts } from './command';
 import { refuseStale } from './fence';
 import { checkAsk, json, line, LIMITS, text } from './input';
 
@@ -16,7 +16,7 @@ interface Holder {
 }
 
 /** Receipts: the one record that a step was closed. Unique by (molecule, step, round); whoever comes second reads the first. */
-export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'getReceipt'> {
+export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'giveOutput' | 'getReceipt'> {
   return {
     async writeReceipt(ask, input) {
       const { session } = ask;
@@ -61,6 +61,22 @@ export function receiptCommands(store: Store): Pick<Ledger, 'writeReceipt' | 'ge
       const first = await findReceipt(store.db, molecule_id, step, round);
       if (first === null) throw new Error(`receipt of ${molecule_id} ${step} vanished`);
       return { receipt: first, fresh: false };
+    },
+    async giveOutput(ask, given) {
+      const { molecule_id, step, round } = given;
+      line(step, 'step', STEP_MAX);
+      const output = json(given.output, 'output');
+      await command(store, ask, 'giveOutput', given, async (unit) => {
+        const { rows } = await sql<{ is_wisp: boolean }>`
+          insert into given_outputs (molecule_id, step, round, actor, output)
+          values (${molecule_id}, ${step}, ${round}, ${ask.actor}, ${output}::jsonb)
+          on conflict (molecule_id, step, round) do update
+            set actor = excluded.actor, output = excluded.output, at = clock_timestamp()
+          returning exists (select 1 from wisps where wisps.molecule_id = given_outputs.molecule_id) as is_wisp`.execute(
+          unit.trx,
+        );
+        if (rows[0]?.is_wisp !== true) record(unit, 'step_output_given', { molecule_id }, { step, round });
+      });
     },
     getReceipt: (molecule_id, step, round) => findReceipt(store.db, molecule_id, step, round ?? null),
   };

@@ -45,6 +45,7 @@ export const RETENTION: Record<keyof LedgerTables, Retention> = {
   convoy_members: forever('nothing: part of the convoy'),
   convoy_subscriptions: forever('nothing: part of the convoy'),
   step_receipts: forever('nothing: a close must be answered again at any time'),
+  given_outputs: forever('nothing: later steps are told of them'),
   recipes: forever('nothing: molecules name them by digest'),
 };
 

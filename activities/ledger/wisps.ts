@@ -195,6 +195,7 @@ export async function deleteWisps(trx: Transaction<Database>, wisps: readonly Wi
     await sql`delete from steps where molecule_id = any(${molecules}::text[])`.execute(trx);
     await sql`delete from molecules where id = any(${molecules}::text[])`.execute(trx);
     await sql`delete from step_receipts where molecule_id = any(${molecules}::text[])`.execute(trx);
+    await sql`delete from given_outputs where molecule_id = any(${molecules}::text[])`.execute(trx);
   }
   await sql`delete from wisps where id = any(${wisps.map((wisp) => wisp.id)}::text[])`.execute(trx);
 }

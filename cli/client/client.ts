@@ -76,11 +76,11 @@ export interface TownClient extends Straight {
   ): Promise<{ readonly session: DeskCaller; readonly token: string }>;
   /** Takes the permission to stop back. */
   resumeHook(ask: Ask, agent: AgentAddress, reason: string): Promise<{ n: number }>;
-  /** An operator ends a step. */
+  /** An operator ends a step, with an output where one is given. */
   resolveStep(
     ask: Ask,
     molecule_id: MoleculeId,
-    wish: { step: string; outcome: 'done' | 'failed' | 'skipped'; reason: string },
+    wish: { step: string; outcome: 'done' | 'failed' | 'skipped'; reason: string; output?: JsonObject },
   ): Promise<{ n: number }>;
   /** Nothing more is dispatched until it is resumed; what is being worked on goes on. */
   pauseMolecule(ask: Ask, molecule_id: MoleculeId, reason: string): Promise<{ n: number }>;
@@ -488,8 +488,15 @@ export function createTownClient(parts: TownParts): TownClient {
           },
         );
       }
-      const { outcome, reason } = wish;
-      return await tellMolecule(ask, molecule_id, 'resolveStep', { step: found.step, outcome, reason });
+      const { outcome, reason, output } = wish;
+      const { step, round } = found;
+      if (output === undefined) return await tellMolecule(ask, molecule_id, 'resolveStep', { step, outcome, reason });
+      if (outcome === 'skipped')
+        throw new TownError('USAGE', 'a step that is skipped has no output', {
+          hint: 'close it as done, or as failed',
+        });
+      await ledger.giveOutput(keyed(ask, 'output'), { molecule_id, step, round, output });
+      return await tellMolecule(ask, molecule_id, 'resolveStep', { step, outcome, reason, output });
     },
     async pauseMolecule(ask, molecule_id, reason) {
       await expectRunning(molecule_id);

@@ -266,6 +266,16 @@ export interface LedgerTables {
     output: Jsonb<JsonObject | null>;
     at: TimeDefault;
   };
+  /** Of steps that a person closed: they have no receipt. */
+  given_outputs: {
+    molecule_id: string;
+    step: string;
+    /** As in `step_receipts`. */
+    round: number;
+    actor: string;
+    output: Jsonb<JsonObject>;
+    at: TimeDefault;
+  };
   host_leases: { agent_id: string; host_id: string; expires_at: Time };
   mail: {
     id: Generated<number>;

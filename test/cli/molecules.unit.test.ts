@@ -98,6 +98,10 @@ function town(changes: { status?: string; type?: string; root?: string | null; g
       ]);
       return Promise.resolve(7);
     },
+    giveOutput(_ask, given) {
+      asked.push(['giveOutput', given]);
+      return Promise.resolve();
+    },
     closeTask(_ask, id, close) {
       asked.push(['closeTask', id, close]);
       return Promise.resolve({ id, status: 'closed' } as never);
@@ -175,7 +179,27 @@ describe('steering a molecule', () => {
     expect(asked).toEqual([expected]);
   });
 
+  it('gives the ledger the output of a step that a person closes, then tells the run', async () => {
+    const { ask, asked } = town();
+    const argv = ['step', 'close', 'mol-1', 'acme-k3f9a.stuck', '--reason', 'by hand', '--output', '{"n":1}'];
+    expect(await ask(...argv)).toMatchObject({ code: 0, stderr: '' });
+    const output = { n: 1 };
+    expect(asked).toEqual([
+      ['giveOutput', { molecule_id: 'mol-1', step: 'stuck', round: 1, output }],
+      [
+        'molecule.mol-1',
+        'resolveStep',
+        { step: 'stuck', outcome: 'done', reason: 'by hand', output, actor: 'person:ann' },
+      ],
+    ]);
+  });
+
+  const closing = ['step', 'close', 'mol-1', 'ship', '--reason', 'x', '--output'];
   it.each<[string[], RegExp, number]>([
+    [[...closing, '[1]'], /object/, 2],
+    [[...closing, '{"n":'], /JSON/, 2],
+    [[...closing, JSON.stringify({ n: 'x'.repeat(40_000) })], /more than \d+ bytes/, 2],
+    [[...closing, '{"n":1}', '--outcome', 'skipped'], /skipped has no output/, 2],
     [['molecule', 'retry', 'mol-1', 'scan'], /is closed as done: neither ready nor failed/, 4],
     [['molecule', 'retry', 'mol-1', 'scan.0.fix'], /is hooked: neither ready nor failed/, 4],
     [['molecule', 'retry', 'mol-1', 'none'], /has no step none/, 3],

@@ -158,6 +158,27 @@ describe.each([{ maxCachedWorkflows: undefined }, { maxCachedWorkflows: 0 }])(
       expect(outcomes(molecule)).toEqual({ here: 'done', 'not-here': 'skipped', set: 'done' });
     });
 
+    it('takes an output from a person as it does from an agent', async () => {
+      const bound = await agentWith();
+      const gate: GateSpec = { kind: 'human', prompt: '', timeoutMs: null };
+      const recipe = recipeOf(
+        [
+          { id: 'a', gate, flow: fanning },
+          { id: 'b', needs: ['a'], flow: { when: says('a', 'n', 2) }, instructions: 'It is {{steps.a.output.word}}.' },
+        ],
+        { body: [{ id: 'x', title: 'Do {{what}}' }] },
+      );
+      const { molecule_id } = await town.sling(bound, recipe);
+      await reaches(molecule_id, 'a', 'gated');
+      const output = { list: ['p', 'q'], n: 2, word: 'w'.repeat(1_000) };
+      await town.town.resolveStep(asked, molecule_id, { step: 'a', outcome: 'done', reason: 'by hand', output });
+      const molecule = await town.finished(molecule_id);
+      expect(outcomes(molecule)).toEqual({ a: 'done', b: 'done', 'a.0.x': 'done', 'a.1.x': 'done' });
+      expect(molecule.steps[0]).toMatchObject({ agent_id: null, note: 'by hand', output });
+      expect((await stepOf(molecule_id, 'a.1.x'))?.title).toBe('Do q');
+      expect((await town.ledger.brief(molecule_id, 'b')).instructions).toBe(`It is ${output.word}.`);
+    });
+
     it('ends well with items that failed, where the formula says so', async () => {
       const bound = await agentWith((step) =>
         step === 'a' ? { output: { list: [0, 1] } } : { outcome: step === 'a.0.x' ? 'failed' : 'done' },

@@ -104,8 +104,9 @@ export async function molecule(
       const position = positionOf(log.molecule, message.step);
       const step = position === null ? undefined : log.molecule.steps[position];
       if (position === null || step === undefined || step.state.status === 'closed') return { status: 'closed before' };
-      const { outcome, reason, actor } = message;
-      record(endStep(log.molecule, position, { outcome, agent: null, note: reason, commit_id: null, by: actor }));
+      const { outcome, reason, actor, output } = message;
+      const end = { outcome, agent: null, note: reason, commit_id: null, by: actor };
+      record(endStep(log.molecule, position, output === undefined ? end : { ...end, output }));
       return { status: 'closed' };
     },
     {

@@ -211,6 +211,7 @@ export const workVerbs: readonly Verb[] = [
     examples: [
       'town step close --outcome done --note "added the check and its test"',
       'town step close acme-k3f9a-m1 review --outcome skipped --reason "seen in the call"',
+      `town step close acme-k3f9a-m1 survey --reason "done by hand" --output '{"found":["a","b"]}'`,
     ],
     async run(town, { args, flags, caller }) {
       return caller.session === null
@@ -319,9 +320,10 @@ async function resolve(town: TownClient, caller: Caller, args: CloseArgs, flags:
     outcome: (flags.outcome ?? 'done') as 'done' | 'failed' | 'skipped', // one of the choices
     reason: flags.reason ?? flags.note ?? '',
   };
+  const output = readMetadata(flags.output);
   if (wish.reason === '')
     throw new TownError('USAGE', 'closing the step of somebody else needs a reason', { hint: 'say why with --reason' });
-  const { n } = await town.resolveStep(caller.ask, args.molecule, wish);
+  const { n } = await town.resolveStep(caller.ask, args.molecule, output === undefined ? wish : { ...wish, output });
   const data = { molecule_id: args.molecule, ...wish, n };
   return { data, text: () => `${wish.step} of ${data.molecule_id} is being closed as ${wish.outcome}\n` };
 }
