@@ -21,8 +21,6 @@ import type { Timings } from '../schema/timings';
 export interface AgentHostOptions {
   readonly connection: NativeConnection;
   readonly client: Client;
-  /** Of the Temporal server. */
-  readonly temporalNamespace?: string;
   readonly ledger: Ledger;
   readonly states: StepStates;
   /** Calls back when agents or leases changed (`town_agents`); answers how to stop. */
@@ -43,10 +41,7 @@ export interface AgentHostOptions {
   readonly namespace: string;
   readonly timings: Timings;
   readonly log: (line: string) => void;
-  readonly agentsMax?: number;
-  readonly killGraceMs?: number;
-  readonly releaseGraceMs?: number;
-  readonly externalLeaseMs?: number;
+  readonly agentsMax: number;
   /** An attempt at a step of the molecule ends here. */
   readonly onStepOver?: (molecule: MoleculeId) => void;
 }
@@ -94,9 +89,6 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
     socket: paths.socket,
     bin: paths.bin,
     log,
-    ...(options.killGraceMs === undefined ? {} : { killGraceMs: options.killGraceMs }),
-    ...(options.releaseGraceMs === undefined ? {} : { releaseGraceMs: options.releaseGraceMs }),
-    ...(options.externalLeaseMs === undefined ? {} : { externalLeaseMs: options.externalLeaseMs }),
   });
   const desk = createDesk({
     ledger,
@@ -129,7 +121,7 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
     if (stopped) return;
     const asked = Date.now();
     const kept = await ledger.renewLeases(hostId, ttl_ms);
-    const taken = await ledger.acquireLeases(hostId, { max: options.agentsMax ?? 1_000, ttl_ms });
+    const taken = await ledger.acquireLeases(hostId, { max: options.agentsMax, ttl_ms });
     if (stopped) return;
     renewedAt = asked;
     const wanted = new Set([...kept, ...taken]);
@@ -163,7 +155,6 @@ export function createAgentHost(options: AgentHostOptions): AgentHost {
     return keepWorking(agent, log, () =>
       Worker.create({
         connection: options.connection,
-        namespace: options.temporalNamespace ?? 'default',
         taskQueue: hookQueue(agent, options.namespace),
         identity: identityOf(agent),
         activities: { ...activities },

@@ -4,14 +4,14 @@
  * else with a growing delay, and parts that an earlier supervisor left running are taken over. Killing this process kills none of the parts; SIGTERM
  * stops them in order. One supervisor a town: a second one ends at once with exit code 0. */
 import { spawn } from 'node:child_process';
-import { appendFileSync, closeSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock } from '../activities/provision/lock';
 import { prepareFolders, townPaths, type TownPaths } from '../activities/provision/paths';
 import { startPostgres } from '../activities/provision/postgres';
 import { bootId, processStartTime, thisProcess, type ProcessRef } from '../activities/provision/process';
-import { openLog, type Progress, type Step } from '../activities/provision/progress';
+import { lastLines, openLog, type Progress, type Step } from '../activities/provision/progress';
 import { isRecord, readJson, readState, writeState, type TownState } from '../activities/provision/state';
 import { findTemporal, startTemporal } from '../activities/provision/temporal';
 import { findServices, stopService, type UpOptions } from '../activities/provision/town';
@@ -257,7 +257,7 @@ class Supervisor {
       if (processStartTime(service.pid) !== service.startTime) {
         throw new TownError(
           'UNAVAILABLE',
-          `the town service ended while starting: ${tail(join(paths.logs, 'service.log'))}`,
+          `the town service ended while starting: ${lastLines(paths.logs, 'service.log', 5) ?? 'it wrote nothing'}`,
           {
             hint: `its own messages are in ${join(paths.logs, 'service.log')}`,
           },
@@ -326,12 +326,6 @@ function bodyOf(error: unknown): ErrorBody {
     };
   }
   return { code: code !== undefined && isErrorCode(code) ? code : 'INTERNAL', message: String(error) };
-}
-
-function tail(path: string): string {
-  return existsSync(path)
-    ? readFileSync(path, 'utf8').trim().split('\n').slice(-5).join(' / ').slice(-1_000)
-    : 'it wrote nothing';
 }
 
 async function main(): Promise<number> {

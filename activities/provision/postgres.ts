@@ -30,8 +30,8 @@ import { TownError } from '../../schema/errors';
 import { withLock } from './lock';
 import { prepareFolders, rootHash, type TownPaths } from './paths';
 import { endProcess, exitOf, findProcesses, processStartTime, type ProcessRef, type SeenProcess } from './process';
-import { openLog, type Progress } from './progress';
-import { isRecord, readJson } from './state';
+import { lastLines, openLog, type Progress } from './progress';
+import { isRecord, messageOf, readJson } from './state';
 
 export interface PostgresHandle {
   /** For `pg`; names the database `town`. */
@@ -313,7 +313,7 @@ async function startServer(
     if (Date.now() >= until) {
       throw new TownError(
         'POSTGRES_UNAVAILABLE',
-        `Postgres did not start within ${START_MS / 1000} s: ${lastLine(paths)}`,
+        `Postgres did not start within ${START_MS / 1000} s: ${lastLines(paths.logs, 'postgres.log', 1) ?? 'it wrote nothing'}`,
         {
           hint: `its own messages are in ${join(paths.logs, 'postgres.log')}; TOWN_POSTGRES_URL names another server`,
         },
@@ -496,15 +496,4 @@ function debianFolders(): string[] {
     .toSorted((left, right) => Number(right) - Number(left))
     .map((version) => join(parent, version, 'bin'))
     .filter((bin) => existsSync(join(bin, 'postgres')) && existsSync(join(bin, 'initdb')));
-}
-
-function lastLine(paths: TownPaths): string {
-  const path = join(paths.logs, 'postgres.log');
-  return existsSync(path) ? (readFileSync(path, 'utf8').trim().split('\n').at(-1) ?? '') : 'it wrote nothing';
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error
-    ? error.message || ((error as NodeJS.ErrnoException).code ?? error.name)
-    : String(error);
 }

@@ -79,6 +79,14 @@ export async function endProcess(
   return !isAlive(target.pid, target.startTime);
 }
 
+/** SIGTERM, and after 10 s SIGKILL. False when it outlived both. */
+export async function stopProcess(target: ProcessRef): Promise<boolean> {
+  return await endProcess(target, [
+    { signal: 'SIGTERM', waitMs: 10_000 },
+    { signal: 'SIGKILL', waitMs: 5_000 },
+  ]);
+}
+
 /** True once the process is gone, false after `waitMs`. */
 export async function processEnds(target: ProcessRef, waitMs: number, pollMs = 10): Promise<boolean> {
   for (const until = Date.now() + waitMs; Date.now() < until; await sleep(pollMs)) {

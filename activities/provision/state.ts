@@ -80,6 +80,13 @@ export function writeJson(path: string, content: unknown): void {
   }
 }
 
+/** Some errors of sockets have a code alone. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error
+    ? error.message || ((error as NodeJS.ErrnoException).code ?? error.name)
+    : String(error);
+}
+
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -13,7 +13,6 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   renameSync,
   rmSync,
 } from 'node:fs';
@@ -25,17 +24,17 @@ import { TownError } from '../../schema/errors';
 import { withLock } from './lock';
 import { prepareFolders, type TownPaths } from './paths';
 import {
-  endProcess,
   exitOf,
   findProcesses,
   freePorts,
   isPortFree,
   processStartTime,
+  stopProcess,
   type ProcessRef,
   type SeenProcess,
 } from './process';
-import { openLog, type Progress } from './progress';
-import { isRecord, readJson, writeJson } from './state';
+import { lastLines, openLog, type Progress } from './progress';
+import { isRecord, messageOf, readJson, writeJson } from './state';
 
 export interface TemporalHandle {
   /** host:port */
@@ -161,11 +160,8 @@ export function findTemporalServers(paths: TownPaths): SeenProcess[] {
 }
 
 export async function stopTemporal(server: ProcessRef): Promise<void> {
-  const gone = await endProcess(server, [
-    { signal: 'SIGTERM', waitMs: 10_000 },
-    { signal: 'SIGKILL', waitMs: 5_000 },
-  ]);
-  if (!gone) throw new TownError('TEMPORAL_UNAVAILABLE', `Temporal (pid ${server.pid}) does not end`);
+  if (!(await stopProcess(server)))
+    throw new TownError('TEMPORAL_UNAVAILABLE', `Temporal (pid ${server.pid}) does not end`);
 }
 
 /** Settles when the server answers and has its namespace; rejects with the reason after `timeoutMs`. */
@@ -231,9 +227,13 @@ async function startOwn(request: TemporalRequest): Promise<TemporalHandle> {
     failure = reason;
     await stopTemporal(started);
   }
-  throw new TownError('TEMPORAL_UNAVAILABLE', `the Temporal server does not start: ${lastLine(paths) ?? failure}`, {
-    hint: `its own messages are in ${join(paths.logs, 'temporal.log')}; TOWN_TEMPORAL_ADDRESS names another server`,
-  });
+  throw new TownError(
+    'TEMPORAL_UNAVAILABLE',
+    `the Temporal server does not start: ${lastLines(paths.logs, 'temporal.log', 1) ?? failure}`,
+    {
+      hint: `its own messages are in ${join(paths.logs, 'temporal.log')}; TOWN_TEMPORAL_ADDRESS names another server`,
+    },
+  );
 }
 
 interface Ports {
@@ -438,13 +438,4 @@ function portsFile(paths: TownPaths): string {
 function argument(args: readonly string[], name: string): string | null {
   const index = args.indexOf(name);
   return index < 0 ? null : (args[index + 1] ?? null);
-}
-
-function lastLine(paths: TownPaths): string | null {
-  const path = join(paths.logs, 'temporal.log');
-  return existsSync(path) ? (readFileSync(path, 'utf8').trim().split('\n').at(-1) ?? null) : null;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

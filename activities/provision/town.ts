@@ -1,16 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  statfsSync,
-  statSync,
-} from 'node:fs';
+import { closeSync, existsSync, fstatSync, lstatSync, openSync, readSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,8 +8,8 @@ import { lockHolder } from './lock';
 import { prepareFolders, townPaths, type TownPaths } from './paths';
 import { askPostgres, canMapUsers, describeUrl, findPostgres, findPostgresPrograms, stopPostgres } from './postgres';
 import { endTownProcesses } from '../session/processes';
-import { bootId, endProcess, findProcesses, isAlive, type ProcessRef } from './process';
-import { openLog, type ProgressLine } from './progress';
+import { bootId, endProcess, findProcesses, isAlive, stopProcess, type ProcessRef } from './process';
+import { lastLines, openLog, type ProgressLine } from './progress';
 import { readState, writeState, type TownState } from './state';
 import { askTemporal, findTemporalProgram, findTemporalServers, hasGo, stopTemporal } from './temporal';
 
@@ -167,11 +156,8 @@ export function findServices(paths: TownPaths): ProcessRef[] {
 }
 
 export async function stopService(service: ProcessRef): Promise<void> {
-  const gone = await endProcess(service, [
-    { signal: 'SIGTERM', waitMs: 10_000 },
-    { signal: 'SIGKILL', waitMs: 5_000 },
-  ]);
-  if (!gone) throw new TownError('TIMED_OUT', `the town service (pid ${service.pid}) does not end`);
+  if (!(await stopProcess(service)))
+    throw new TownError('TIMED_OUT', `the town service (pid ${service.pid}) does not end`);
 }
 
 /** Everything a town needs, looked at without changing anything; within 3 s. */
@@ -277,7 +263,7 @@ function errorOf(body: NonNullable<TownState['error']>): TownError {
 
 function crashed(paths: TownPaths, code: number | null): TownError {
   const log = join(paths.logs, 'supervisor.log');
-  const last = existsSync(log) ? readFileSync(log, 'utf8').trim().slice(-1_000) : '';
+  const last = lastLines(paths.logs, 'supervisor.log', 20) ?? 'it wrote nothing';
   return new TownError('INTERNAL', `the supervisor ended with exit code ${code}: ${last}`, { hint: `see ${log}` });
 }
 

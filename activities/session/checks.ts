@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TownError } from '../../schema/errors';
 import type { CheckView } from '../../schema/views';
+import { tailOf } from '../provision/progress';
 import type { Worktrees } from '../worktree/git-worktree';
-import { tailOf } from './launcher';
 import { CHECK_MARK } from './processes';
 
 export interface CheckRun {

@@ -5,7 +5,7 @@
  * session's row; then it becomes the program by exec, with the same pid and the lock still open. A host that dies before
  * closes descriptor 3, and the script ends without having run anything. */
 import { spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdirSync, openSync, readSync, fstatSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { TownError } from '../../schema/errors';
 import { processStartTime, type ProcessRef } from '../provision/process';
@@ -113,24 +113,6 @@ export async function launch(request: Launch): Promise<Launched> {
     };
   } finally {
     closeSync(log);
-  }
-}
-
-/** The last `bytes` of a file, empty when there is none. */
-export function tailOf(file: string, bytes: number): string {
-  let handle: number;
-  try {
-    handle = openSync(file, 'r');
-  } catch {
-    return '';
-  }
-  try {
-    const { size } = fstatSync(handle);
-    const buffer = Buffer.alloc(Math.min(bytes, size));
-    const read = readSync(handle, buffer, 0, buffer.length, size - buffer.length);
-    return buffer.subarray(0, read).toString('utf8');
-  } finally {
-    closeSync(handle);
   }
 }
 

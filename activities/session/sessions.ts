@@ -12,8 +12,10 @@ import { TownError } from '../../schema/errors';
 import type { AgentAddress, MoleculeId, RigId, TaskId } from '../../schema/ids';
 import type { Ledger, Runtime, SessionRow } from '../../schema/ledger';
 import { bootId, isAlive, type ProcessRef } from '../provision/process';
+import { tailOf } from '../provision/progress';
+import { messageOf } from '../provision/state';
 import { branchOf, type Worktrees } from '../worktree/git-worktree';
-import { LOCK_NOT_WON, checkStartable, launch, tailOf, type LaunchExit } from './launcher';
+import { LOCK_NOT_WON, checkStartable, launch, type LaunchExit } from './launcher';
 import { endSessionProcesses, watchProcess } from './processes';
 import type { StepStates } from './step-states';
 
@@ -207,7 +209,20 @@ export function createSessions(options: SessionsOptions): Sessions {
     if (entry.end === null) await end(entry, 'released: the agent goes on with another molecule');
   }
 
-  function watchExternal(entry: Entry): void {
+  function keepExternal(session: Pick<LiveSession, 'id' | 'agent' | 'incarnation' | 'worktree' | 'token_hash'>): Entry {
+    const { id, agent, incarnation, worktree, token_hash } = session;
+    const entry = keep({
+      id,
+      agent,
+      incarnation,
+      preset: 'external',
+      worktree,
+      branch: null,
+      molecule_id: null,
+      token_hash,
+      process: null,
+      resumed: false,
+    });
     const timer = setInterval(
       () => {
         if (Date.now() - entry.lastCallAt < externalLeaseMs) return;
@@ -217,6 +232,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     );
     timer.unref();
     entry.unwatch = () => clearInterval(timer);
+    return entry;
   }
 
   function adopt(row: SessionRow, need: SessionNeed, process: ProcessRef): Entry {
@@ -240,19 +256,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   function adoptExternal(row: SessionRow): Entry {
-    const entry = keep({
-      id: row.id,
-      agent: row.agent_id,
-      incarnation: row.incarnation,
-      preset: 'external',
-      worktree: row.worktree,
-      branch: null,
-      molecule_id: null,
-      token_hash: row.token_hash,
-      process: null,
-      resumed: false,
-    });
-    watchExternal(entry);
+    const entry = keepExternal({ ...row, agent: row.agent_id });
     log(`Re-attached ${entry.agent} to external session ${entry.id} (incarnation ${entry.incarnation})`);
     return entry;
   }
@@ -263,8 +267,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     const command = runtime.command ?? [];
     const base = sessionEnv(runtime.env ?? {}, options.bin);
     checkStartable({ command, cwd: tree.path, env: base });
-    const token = randomBytes(32).toString('base64url');
-    const token_hash = hashToken(token);
+    const { token, token_hash } = newToken();
     const opened = await ledger.openSession(
       { actor },
       {
@@ -327,11 +330,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   async function endRow(row: SessionRow): Promise<void> {
-    const leader =
-      row.boot_id === bootId() && row.pid !== null && row.pid_start !== null
-        ? { pid: row.pid, startTime: Number(row.pid_start) }
-        : null;
-    if (await endSessionProcesses({ session_id: row.id, leader }, killGraceMs)) return;
+    if (await endSessionProcesses({ session_id: row.id, leader: processOf(row) }, killGraceMs)) return;
     throw new TownError('SESSION_UNSTARTABLE', `processes of session ${row.id} of ${row.agent_id} cannot be ended`, {
       hint: 'see: town session list',
     });
@@ -409,8 +408,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         }
         const view = await ledger.getAgent(agent);
         const top = worktree === null ? null : await placeIn(view.rig_id, worktree);
-        const token = randomBytes(32).toString('base64url');
-        const token_hash = hashToken(token);
+        const { token, token_hash } = newToken();
         const opening = {
           agent,
           preset: 'external',
@@ -423,19 +421,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         if (previous !== null && previous.preset !== 'external') await endRow(previous);
         if (known !== undefined)
           ended(known, { kind: 'replaced', code: null, signal: null, reason: 'replaced by a newer attach' });
-        const entry = keep({
-          id: session_id,
-          agent,
-          incarnation,
-          preset: 'external',
-          worktree: top,
-          branch: null,
-          molecule_id: null,
-          token_hash,
-          process: null,
-          resumed: false,
-        });
-        watchExternal(entry);
+        keepExternal({ id: session_id, agent, incarnation, worktree: top, token_hash });
         log(`Attached ${agent}, session ${session_id}, incarnation ${incarnation}`);
         for (const listener of attachedListeners) listener(agent);
         return { token, incarnation, session_id };
@@ -481,10 +467,20 @@ export function createSessions(options: SessionsOptions): Sessions {
   };
 }
 
-function liveProcessOf(row: SessionRow): ProcessRef | null {
+/** The process that was recorded; null when none was since the machine has booted. */
+function processOf(row: SessionRow): ProcessRef | null {
   if (row.boot_id !== bootId() || row.pid === null || row.pid_start === null) return null;
-  const process = { pid: row.pid, startTime: Number(row.pid_start) };
-  return isAlive(process.pid, process.startTime) ? process : null;
+  return { pid: row.pid, startTime: Number(row.pid_start) };
+}
+
+function liveProcessOf(row: SessionRow): ProcessRef | null {
+  const process = processOf(row);
+  return process !== null && isAlive(process.pid, process.startTime) ? process : null;
+}
+
+function newToken(): { readonly token: string; readonly token_hash: string } {
+  const token = randomBytes(32).toString('base64url');
+  return { token, token_hash: hashToken(token) };
 }
 
 /** This process's environment without credentials and switches of the town. */
@@ -514,8 +510,4 @@ function describeExit(exit: LaunchExit, logFile: string): SessionEnd {
 
 function oneLine(text: string): string {
   return text.replace(/\s+/g, ' ').trim().slice(0, 450);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { ReadySort, TaskInput } from '../../../schema/ledger';
 import type { TaskView } from '../../../schema/views';
 import { AGENT, person, rigTown, withRig } from './scene';
-import { testDatabase } from '../../support/database';
+import { testDatabase, type TestDatabase } from '../../support/database';
 
 const town = rigTown();
 const made = new Map<string, TaskView>();
