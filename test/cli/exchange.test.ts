@@ -87,6 +87,19 @@ it('prints lines, writes files where the caller is, and takes them back', async 
   expect(readdirSync(here())).toEqual(['tasks.jsonl']);
 });
 
+it('takes in a file that is larger than what is read of it at once', async () => {
+  const description = 'a long story '.repeat(300);
+  const lines = Array.from({ length: 250 }, (_, n) =>
+    JSON.stringify({ id: `ac-${1_000 + n}`, title: `t${n}`, description }),
+  );
+  const text = `${lines.join('\n')}\n`;
+  expect(text.length).toBeGreaterThan(900_000);
+  writeFileSync(here('large.jsonl'), text);
+  expect(await done('import large.jsonl')).toContain('created: 250\n');
+  const [last] = (await town.listTasks({ limit: 1, sort: 'id', reverse: true })).items;
+  expect(last).toMatchObject({ id: 'ac-1249', title: 't249', description });
+});
+
 it('names each line that is wrong, and imports nothing then', async () => {
   writeFileSync(
     here('bad.jsonl'),
