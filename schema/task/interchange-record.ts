@@ -109,10 +109,8 @@ class FieldReader {
 
   /** What nobody took. */
   rest(): JsonObject {
-    const taken = new Set(this.taken);
-    return Object.fromEntries(
-      Object.entries(this.fields).filter(([name, value]) => value !== null && !taken.has(name)),
-    );
+    const isLeft = ([name, value]: readonly [string, Json]) => value !== null && !this.taken.includes(name);
+    return Object.fromEntries(Object.entries(this.fields).filter(isLeft));
   }
 }
 

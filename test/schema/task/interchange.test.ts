@@ -334,8 +334,8 @@ describe('a file', () => {
   it.each(['priority', '_type', 'estimated_minutes', 'labels', 'metadata', 'town', 'comments', 'dependencies', 'odd'])(
     'may hold deep JSON as %s, which is refused with its line',
     (field) => {
-      const lists = '['.repeat(200_000) + ']'.repeat(200_000);
-      const objects = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+      const lists = '['.repeat(20_000) + ']'.repeat(20_000);
+      const objects = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`;
       for (const deep of [lists, objects, `[${lists}]`, `{"a":${objects}}`]) {
         const text = `${line()}\n{"id":"acme-222","title":"x",${JSON.stringify(field)}:${deep}}`;
         expect(problemsOf(text)).toEqual([{ line: 2, reason: 'nested too deeply' }]);
@@ -396,9 +396,9 @@ describe('a file', () => {
   });
 
   it.each(['dependencies', 'comments', 'labels'])(
-    'with millions of entries in a list of %s has one problem',
+    'with half a million entries in a list of %s has one problem',
     (field) => {
-      const text = `{"id":"acme-222","title":"x","${field}":[${'{},'.repeat(3_000_000)}{}]}`;
+      const text = `{"id":"acme-222","title":"x","${field}":[${'{},'.repeat(500_000)}{}]}`;
       expect(problemsOf(text)).toEqual([{ line: 1, reason: `acme-222: ${field} has more than 100000 entries` }]);
     },
   );
