@@ -3,6 +3,7 @@ import type { Recipe } from './formula/recipe';
 import type { AgentAddress, ConvoyId, MoleculeId, RigId, TaskId } from './ids';
 import type { JsonObject } from './json';
 import type { DependencyType } from './task/dependency';
+import type { TaskOutcome as Outcome } from './task/status';
 import type { Direction, GraphView, TreeView } from './task/graph';
 import type { HistoryView } from './task/history';
 import type { DuplicatesView, StaleTaskView, TaskStatsView } from './task/overview';
@@ -31,6 +32,7 @@ import type {
 } from './views';
 
 export type { DependencyType } from './task/dependency';
+export type { TaskOutcome as Outcome } from './task/status';
 
 /** Who asks, and under which key. Repeating a command with the same key gives the first answer and changes nothing. */
 export interface Ask {
@@ -95,7 +97,7 @@ export interface TaskPatch extends TaskFields {
   assigned_agent_id?: AgentAddress | null;
   /** Replaces all of it. */ metadata?: JsonObject;
   /** Sets these keys; null takes one away. */ set_metadata?: JsonObject;
-  /** With status `closed`, or with `deferred`. */ force?: boolean;
+  /** With a status: although it is held back or put off, or parts of it are open. */ force?: boolean;
 }
 /** All that is given must hold. Times are ISO 8601; `before` and `after` leave out the moment itself. */
 export interface TaskFilter extends TaskConditions {
@@ -183,7 +185,6 @@ export interface EdgeInput {
   /** `waits-for` reads `gate`: all-children (default) or any-children. */ metadata?: JsonObject;
   /** Of `replies-to`. */ thread_id?: string | null;
 }
-export type Outcome = 'done' | 'failed' | 'skipped' | 'cancelled' | 'merged' | 'deferred' | 'escalated';
 /** One of many changes; `line` is where it was asked for, and stands in the message when it is refused. */
 export type TaskOperation = (
   | { readonly op: 'create'; readonly task: TaskInput }
@@ -357,7 +358,10 @@ export interface Ledger {
   listComments(id: TaskId, page?: { limit?: number; cursor?: string }): Promise<Page<CommentView>>;
   /** Exactly these labels. */
   setLabels(ask: Ask, id: TaskId, labels: readonly string[]): Promise<TaskView>;
-  /** The same edge again takes over its metadata. CONFLICT when the two have an edge of another type, DEPENDENCY_CYCLE with the path. */
+  /**
+   * The same edge again takes over its metadata. CONFLICT when the two have an edge of another type, DEPENDENCY_CYCLE with the path,
+   * WRONG_STATE for an open part of what is closed.
+   */
   addDependency(ask: Ask, edge: EdgeInput): Promise<void>;
   removeDependency(ask: Ask, edge: { task_id: TaskId; depends_on_id: TaskId }): Promise<void>;
   getTask(id: TaskId): Promise<TaskDetail>;

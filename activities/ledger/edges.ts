@@ -11,6 +11,7 @@ import {
   isBlocking,
   isDependencyType,
   isWaitGate,
+  takesPart,
   WAIT_GATES,
   type DependencyType,
   type WaitGate,
@@ -19,7 +20,7 @@ import { countChild, targetOf, transmit, transmits } from './blockage';
 import { record, takeLock, type Unit } from './command';
 import { convoysOf } from './convoy-members';
 import * as input from './input';
-import { lockTask, noTask, type TaskRow } from './task-rows';
+import { noTask, type TaskRow } from './task-rows';
 
 /** An edge that was checked. */
 export interface Edge {
@@ -74,6 +75,7 @@ export async function addEdge(unit: Unit, edge: Edge): Promise<void> {
   if (existing?.same === true) return;
   const isHolding = isBlocking(edge.type) && holds(edge.type, edge.gate, targetOf(target));
   if (existing === undefined) {
+    if (edge.type === 'parent-child') refuseClosedWhole(target, task);
     if (isBlocking(edge.type)) await refuseCycle(unit.trx, edge.depends_on_id, 'closing', edge.task_id, false);
     if (edge.type === 'parent-child') await refuseParentCycle(unit.trx, edge.task_id, edge.depends_on_id);
     await insertEdge(unit, edge, isHolding);
@@ -224,11 +226,10 @@ function cycleRefused(path: readonly TaskId[]): never {
   });
 }
 
-/** Locks the parent for a change of its children. @throws NOT_FOUND, WRONG_STATE when it is closed. */
-export async function lockParent(trx: Transaction<Database>, id: TaskId): Promise<TaskRow> {
-  const parent = await lockTask(trx, id);
-  if (parent.status !== 'closed') return parent;
-  throw new TownError('WRONG_STATE', `${id} is closed: it takes no further children`, {
-    hint: `open it first: town task update ${id} --status open`,
+/** @throws WRONG_STATE when the whole is closed and the part is not. */
+export function refuseClosedWhole(whole: TaskRow, part: Pick<TaskRow, 'status'>): void {
+  if (takesPart(whole, part)) return;
+  throw new TownError('WRONG_STATE', `${whole.id} is closed: it takes no further children`, {
+    hint: `open it first: town task reopen ${whole.id}`,
   });
 }

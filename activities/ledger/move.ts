@@ -2,9 +2,27 @@ import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
 import { runId } from '../../schema/ids';
 import type { JsonObject } from '../../schema/json';
-import { canMove, isHeld, movesFrom, type TaskStatus } from '../../schema/task/status';
+import type { Outcome } from '../../schema/ledger';
+import {
+  canMove,
+  isBeginning,
+  isDormant,
+  isHeld,
+  isSuccess,
+  movesFrom,
+  type TaskStatus,
+} from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
-import { countingOf, holdingsOf, targetOf, transmit, TURNED_PARENTS, WOKEN, type Holding } from './blockage';
+import {
+  countingOf,
+  holdingsOf,
+  refuseBlocked,
+  targetOf,
+  transmit,
+  TURNED_PARENTS,
+  WOKEN,
+  type Holding,
+} from './blockage';
 import { record, tell, type Unit } from './command';
 import { openGatesOf } from './gates';
 import { MORE, taskView, type TaskRow, type TaskWithMore } from './task-rows';
@@ -13,11 +31,13 @@ export interface Move {
   readonly to: TaskStatus;
   /** Type of the event. */
   readonly event: string;
-  readonly outcome?: string | null;
+  readonly outcome?: Outcome | null;
   readonly reason?: string | null;
   /** Left out: as it is. */
   readonly assigned_agent_id?: string | null;
   readonly molecule_id?: string;
+  /** Although the task is held back or put off. */
+  readonly force?: boolean;
   /** Of a deferral; every other move ends one. */
   readonly defer_until?: Date | null;
   readonly payload?: JsonObject;
@@ -27,6 +47,8 @@ export interface Move {
  * The one place where a task's status changes. The task must be locked; by `lockForClosing` when it is or becomes closed, for which
  * `parent` is needed. Counts what waits for it and its parent's children, tells a molecule that lost its task to cancel, wakes convoys, records the event.
  * Answers the task as it is now.
+ * @throws WRONG_STATE for a move that is none; unless forced also when the work would begin while it is put off, and OPEN_BLOCKERS when
+ * it would begin, or would have been done, while it is held back.
  */
 export async function moveTask(
   unit: Unit,
@@ -41,6 +63,7 @@ export async function moveTask(
       details: { status: task.status, allowed: next },
     });
   }
+  if (move.force !== true) await refuseTooEarly(unit, task, move);
   const after = {
     status: move.to,
     assigned_agent_id: move.assigned_agent_id === undefined ? task.assigned_agent_id : move.assigned_agent_id,
@@ -63,6 +86,22 @@ export async function moveTask(
     },
   );
   return moved;
+}
+
+async function refuseTooEarly(unit: Unit, task: TaskRow, { to, outcome = null }: Move): Promise<void> {
+  if (isBeginning(task.status, to)) {
+    if (isDormant(task, new Date())) {
+      const until = task.defer_until?.toISOString() ?? null;
+      throw new TownError('WRONG_STATE', `${task.id} is put off${until === null ? '' : ` until ${until}`}`, {
+        hint: `see: town task show ${task.id}`,
+        details: { status: task.status, defer_until: until },
+      });
+    }
+    await refuseBlocked(unit.trx, task, 'take other work: town ready');
+  }
+  if (outcome !== null && isSuccess(outcome)) {
+    await refuseBlocked(unit.trx, task, 'what will not be done is closed with another outcome: skipped, cancelled');
+  }
 }
 
 /** `before` and `after` of the fields that differ. */

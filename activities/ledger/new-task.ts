@@ -8,10 +8,10 @@ import { countChild, transmits } from './blockage';
 import { record, type Unit } from './command';
 import { addMember } from './convoy-members';
 import { idNumber, sha256Hex } from './digest';
-import { addEdge, checkEdge, insertEdge, lockParent, type Edge } from './edges';
+import { addEdge, checkEdge, insertEdge, refuseClosedWhole, type Edge } from './edges';
 import * as input from './input';
 import { prefixOf } from './rigs';
-import { taskView, viewTask, type TaskRow } from './task-rows';
+import { lockTask, taskView, viewTask, type TaskRow } from './task-rows';
 
 /** Input that was checked, with what was left out filled in. */
 export interface NewTask {
@@ -140,7 +140,8 @@ async function insertRoot(unit: Unit, task: NewTask, digest: string): Promise<Ta
 }
 
 async function insertChild(unit: Unit, task: NewTask, parent_id: TaskId, digest: string): Promise<TaskRow> {
-  const parent = await lockParent(unit.trx, parent_id);
+  const parent = await lockTask(unit.trx, parent_id);
+  refuseClosedWhole(parent, { status: 'open' });
   const nth = parent.child_count + 1;
   const id = childIdOf(parent_id, nth);
   await sql`update tasks set child_count = ${nth} where id = ${parent_id}`.execute(unit.trx);

@@ -2,10 +2,9 @@ import { sql } from 'kysely';
 import { TownError } from '../../schema/errors';
 import type { AgentAddress, TaskId } from '../../schema/ids';
 import type { Ledger, Outcome } from '../../schema/ledger';
-import { isDormant, isOutcome, isSuccess, statusAt, type TaskStatus } from '../../schema/task/status';
+import { isBeginning, isOutcome, statusAt, type TaskStatus } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
 import { expectActive } from './agents';
-import { refuseBlocked } from './blockage';
 import { command, type Store, type Unit } from './command';
 import * as input from './input';
 import { moveTask } from './move';
@@ -102,7 +101,8 @@ export async function changeStatus(
   } else if (task.status === 'closed') {
     await moveTask(unit, task, { to, event: 'task_reopened', ...assignee }, parent);
   } else {
-    await moveTask(unit, task, { to, event: 'task_status_changed', ...(to === 'open' ? assignee : {}) });
+    const move = { to, event: 'task_status_changed', force: how.force } as const;
+    await moveTask(unit, task, { ...move, ...(to === 'open' ? assignee : {}) });
   }
 }
 
@@ -117,16 +117,9 @@ async function closeLocked(unit: Unit, { task, parent }: LockedTask, close: Clos
   if (close.force !== true) {
     await refuseOpenChildren(unit, task);
     await refuseOpenGates(unit, task);
-    if (isSuccess(close.outcome)) {
-      await refuseBlocked(unit.trx, task, `what will not be done is closed with another outcome: skipped, cancelled`);
-    }
   }
-  return moveTask(
-    unit,
-    task,
-    { to: 'closed', event: 'task_closed', outcome: close.outcome, reason: close.reason ?? null },
-    parent,
-  );
+  const { outcome, reason = null, force = false } = close;
+  return moveTask(unit, task, { to: 'closed', event: 'task_closed', outcome, reason, force }, parent);
 }
 
 /** A molecule that lost its task (taken over, slung again) may not end it. */
@@ -184,18 +177,13 @@ async function claimTask(
       details: { holder, status },
     });
   }
-  const isOpen = status === 'open' || (force && status === 'deferred');
-  if (!isOpen || (!force && isDormant(task, new Date()))) {
-    throw new TownError(
-      'WRONG_STATE',
-      isOpen
-        ? `${id} is put off until ${task.defer_until?.toISOString()}`
-        : `${id} is ${status}: only an open task can be claimed`,
-      { hint: `see: town task show ${id}`, details: { status, defer_until: task.defer_until?.toISOString() ?? null } },
-    );
+  if (!isBeginning(task.status, 'in_progress')) {
+    throw new TownError('WRONG_STATE', `${id} is ${status}: only an open task can be claimed`, {
+      hint: `see: town task show ${id}`,
+      details: { status },
+    });
   }
-  if (!force) await refuseBlocked(unit.trx, task, 'take other work: town ready');
-  return moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id: agent });
+  return moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id: agent, force });
 }
 
 export function checkReason(reason: string | undefined): void {

@@ -3,7 +3,7 @@ import type { Database } from '../../schema/db/tables';
 import { TownError } from '../../schema/errors';
 import { childIdOf, runId, taskIdOf, type AgentAddress, type MoleculeId, type TaskId } from '../../schema/ids';
 import type { Ledger, Outcome, WispInput } from '../../schema/ledger';
-import type { TaskStatus } from '../../schema/task/status';
+import { isOutcome, type TaskStatus } from '../../schema/task/status';
 import { ttlOf } from '../../schema/task/wisp';
 import type { WispView } from '../../schema/views';
 import { command, type Store, type Unit } from './command';
@@ -261,16 +261,17 @@ async function promote(
   return { task: await viewTask(unit.trx, ids.get(id) ?? ''), ids: Object.fromEntries(ids) };
 }
 
-/** Status, who had it, and the times of the wisp. */
+/** Status, who had it, and the times of the wisp, whatever holds it back now. */
 async function bring(unit: Unit, id: TaskId, wisp: WispRow): Promise<void> {
   const { assigned_agent_id } = wisp;
   if (wisp.status === 'closed') {
     const { task, parent } = await lockForClosing(unit.trx, id);
-    const how = { outcome: wisp.outcome, reason: wisp.close_reason, assigned_agent_id };
+    const outcome = wisp.outcome !== null && isOutcome(wisp.outcome) ? wisp.outcome : null;
+    const how = { outcome, reason: wisp.close_reason, assigned_agent_id, force: true };
     await moveTask(unit, task, { to: 'closed', event: 'task_closed', ...how }, parent);
   } else if (wisp.status === 'in_progress') {
     const task = await lockTask(unit.trx, id);
-    await moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id });
+    await moveTask(unit, task, { to: 'in_progress', event: 'task_claimed', assigned_agent_id, force: true });
   }
   await sql`update tasks set created_by = ${wisp.created_by}, created_at = ${wisp.created_at}, started_at = ${wisp.started_at},
     completed_at = case when status = 'closed' then ${wisp.completed_at}::timestamptz end where id = ${id}`.execute(

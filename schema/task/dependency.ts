@@ -1,3 +1,5 @@
+import type { TaskStatus } from './status';
+
 /*
  * What one task may be to another, and which of it holds work back. Nothing else decides this: the ledger keeps `holds` of every
  * edge, and the counter `open_blockers` of every task, by the functions below.
@@ -108,6 +110,11 @@ interface KindOfEdge {
   readonly type: DependencyType;
   readonly gate: WaitGate | null;
   readonly holds: boolean;
+}
+
+/** A task that is closed takes no further parts, unless those are closed too: or it would be done with a part that is not. */
+export function takesPart(whole: { readonly status: TaskStatus }, part: { readonly status: TaskStatus }): boolean {
+  return whole.status !== 'closed' || part.status === 'closed';
 }
 
 function isFailure(outcome: string | null): boolean {

@@ -100,7 +100,12 @@ export function statusAt(
   return task.status === 'deferred' && !isDormant(task, now) ? 'open' : task.status;
 }
 
-/** These say that the work was done, which a task that is still blocked cannot be. */
+/** Work on the task begins with this move, for which it must be neither held back nor put off. Going back to work is no beginning. */
+export function isBeginning(from: TaskStatus, to: TaskStatus): boolean {
+  return to === 'in_progress' && (from === 'open' || from === 'deferred');
+}
+
+/** These say that the work was done, which a task that is still held back cannot be. */
 export function isSuccess(outcome: TaskOutcome): boolean {
   return outcome === 'done' || outcome === 'merged';
 }

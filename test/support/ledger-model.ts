@@ -187,6 +187,7 @@ export class LedgerModel {
     );
     if (word === null || word === seen(task)) return;
     const owned = assigned_agent_id === undefined ? { assigned_agent_id: null } : {};
+    if (word === 'in_progress' && patch.force !== true) this.expectFree(task);
     if (word === 'closed') this.close(task, 'done', patch.force === true);
     else this.move(task, word, word === 'open' || word === 'deferred' || task.status === 'closed' ? owned : {});
   }
@@ -213,6 +214,12 @@ export class LedgerModel {
     this.move(task, 'in_progress', { assigned_agent_id: agent });
   }
 
+  /** What has begun already may go on. */
+  private expectFree(task: ModelTask): void {
+    if (seen(task) === 'deferred') throw new Refusal('WRONG_STATE');
+    if (seen(task) === 'open' && this.graph().isBlocked(task.id)) throw new Refusal('OPEN_BLOCKERS');
+  }
+
   private sling(asked: Asked, { to, resume, task: nth }: Extract<Command, { do: 'sling' }>, chosen: Chosen): void {
     if (to === 'no-rig') throw new Refusal('NOT_FOUND');
     if (to !== 'rig') this.expectActive(to);
@@ -231,6 +238,8 @@ export class LedgerModel {
     const [task, on] = [this.task(edge.task_id), this.task(edge.depends_on_id)];
     const known = this.edges.get(`${task.id} ${on.id}`);
     if (known !== undefined && known.type !== edge.type) throw new Refusal('CONFLICT');
+    if (known === undefined && edge.type === 'parent-child' && on.status === 'closed' && task.status !== 'closed')
+      throw new Refusal('WRONG_STATE');
     const isMoved = edge.type === 'parent-child' && task.parent_id !== null && task.parent_id !== on.id;
     if (isMoved) throw new Refusal('CONFLICT', 'DEPENDENCY_CYCLE');
     this.setEdge(edge, edge.metadata ?? {});

@@ -156,6 +156,7 @@ export const taskVerbs: readonly Verb[] = [
       'add-label': { kind: 'list', summary: 'label to add; may be repeated' },
       'remove-label': { kind: 'list', summary: 'label to take away; may be repeated' },
       note: { kind: 'text', summary: 'note to add' },
+      force: { kind: 'switch', summary: 'with --status: although it is held back or put off, or parts of it are open' },
     },
     examples: [
       'town task update acme-k3f9a --priority 0 --note "customers wait for it"',
@@ -174,6 +175,7 @@ export const taskVerbs: readonly Verb[] = [
         }),
         ...readFields(flags),
         ...(flags.pin || flags.unpin ? { pinned: flags.pin } : {}),
+        ...(flags.force ? { force: true } : {}),
         ...(flags['add-label'].length === 0 ? {} : { add_labels: flags['add-label'] }),
         ...(flags['remove-label'].length === 0 ? {} : { remove_labels: flags['remove-label'] }),
       };

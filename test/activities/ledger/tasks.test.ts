@@ -140,6 +140,12 @@ describe('changing and closing', () => {
       status: 'closed',
     });
     await expect(make('Late', { parent_id: parent.id })).rejects.toMatchObject({ code: 'WRONG_STATE' });
+    const late = await make('Also late');
+    const edge = { task_id: late.id, depends_on_id: parent.id, type: 'parent-child' } as const;
+    await expect(town.ledger.addDependency(person, edge)).rejects.toMatchObject({ code: 'WRONG_STATE' });
+    await town.ledger.closeTask(person, late.id, { outcome: 'done' });
+    await town.ledger.addDependency(person, edge);
+    expect(await town.ledger.getTask(late.id)).toMatchObject({ parent_id: parent.id });
   });
 });
 

@@ -192,6 +192,27 @@ describe('progress', () => {
     });
   });
 
+  test('by whatever command work begins, what is held back or put off is left alone unless forced', async () => {
+    const blocker = await make('Blocker');
+    const held = await make('Held', { depends_on: [blocker.id] });
+    const asleep = await make('Asleep', { defer_until: '2999-01-01T00:00:00Z' });
+    const status = 'in_progress' as const;
+    for (const [task, code] of [
+      [held, 'OPEN_BLOCKERS'],
+      [asleep, 'WRONG_STATE'],
+    ] as const) {
+      await expect(town.ledger.updateTask(person, task.id, { status })).rejects.toMatchObject({ code });
+      await expect(town.ledger.claimTask(person, task.id, { agent: AGENT })).rejects.toMatchObject({ code });
+      const batch = town.ledger.changeTasks(person, [{ op: 'update', id: task.id, patch: { status } }]);
+      await expect(batch).rejects.toMatchObject({ code });
+      const forced = await town.ledger.updateTask(person, task.id, { status, force: true });
+      expect(forced).toMatchObject({ status, defer_until: null });
+    }
+    // Back to work that has begun: no beginning.
+    await town.ledger.updateTask(person, held.id, { status: 'impl_complete' });
+    expect(await town.ledger.updateTask(person, held.id, { status })).toMatchObject({ status, open_blockers: 1 });
+  });
+
   test('guards hold for a change of status as for the command, and reopening has its event', async () => {
     const parent = await make('p');
     const child = await make('c', { parent_id: parent.id });

@@ -7,6 +7,7 @@ import {
   isBlocking,
   isDependencyType,
   isWaitGate,
+  takesPart,
   type DependencyTarget,
 } from '../../../schema/task/dependency';
 
@@ -79,4 +80,14 @@ describe('types of dependencies', () => {
       { type: 'waits-for', gate: 'any-children', holds: false },
     ]);
   });
+});
+
+test.each([
+  ['open', 'open', true],
+  ['open', 'closed', true],
+  ['closed', 'closed', true],
+  ['closed', 'open', false],
+  ['closed', 'deferred', false],
+] as const)('a task that is %s takes a part that is %s: %s', (whole, part, takes) => {
+  expect(takesPart({ status: whole }, { status: part })).toBe(takes);
 });

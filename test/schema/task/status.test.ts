@@ -1,5 +1,6 @@
 import {
   canMove,
+  isBeginning,
   isDormant,
   isHeld,
   isOutcome,
@@ -77,6 +78,11 @@ describe('task status', () => {
   ] as const)('%s until %s: dormant %s, seen as %s', (status, defer_until, dormant, seen) => {
     expect(isDormant({ status, defer_until }, now)).toBe(dormant);
     expect(statusAt({ status, defer_until }, now)).toBe(seen);
+  });
+
+  test('work begins when what is open or put off becomes work in progress', () => {
+    expect(TASK_STATUSES.filter((from) => isBeginning(from, 'in_progress'))).toEqual(['open', 'deferred']);
+    expect(TASK_STATUSES.filter((to) => isBeginning('open', to))).toEqual(['in_progress']);
   });
 
   test('done and merged say that the work was done', () => {
