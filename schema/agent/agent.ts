@@ -1,5 +1,6 @@
 import { unreachable } from '../errors';
 import type { AgentAddress, Instant, MoleculeId } from '../ids';
+import { findLane, isSameLane, type LaneKey, waitingInTurn } from '../lane-queue';
 import type { HookRow } from '../runs';
 
 /** The hook: an ordered queue of molecules' lanes, of which one holds the grant. Higher priority first, then first come. */
@@ -51,14 +52,14 @@ export function applyEvent(before: Agent | null, { seq, at, event }: RecordedAge
     case 'hook_granted':
       return {
         ...agent,
-        items: agent.items.map((item) => (isSame(item, event) ? { ...item, state: 'granted', since: at } : item)),
+        items: agent.items.map((item) => (isSameLane(item, event) ? { ...item, state: 'granted', since: at } : item)),
       };
     case 'hook_released':
-      return { ...agent, items: agent.items.filter((item) => !isSame(item, event)) };
+      return { ...agent, items: agent.items.filter((item) => !isSameLane(item, event)) };
     case 'hook_requeued': {
-      const [found] = agent.items.filter((item) => isSame(item, event));
-      if (found === undefined) return agent;
-      const others = agent.items.filter((item) => !isSame(item, event));
+      const found = findLane(agent.items, event);
+      if (found === null) return agent;
+      const others = agent.items.filter((item) => !isSameLane(item, event));
       return { ...agent, items: [...others, { ...found, state: 'waiting', since: at }] };
     }
     case 'agent_paused':
@@ -75,22 +76,16 @@ export function applyEvent(before: Agent | null, { seq, at, event }: RecordedAge
 /** Who gets the grant next; null while one holds it, nobody waits, or the agent is not active. */
 export function nextGrant(agent: Agent): HookItem | null {
   if (agent.status !== 'active' || agent.items.some((item) => item.state === 'granted')) return null;
-  return agent.items.toSorted((a, b) => a.priority - b.priority || a.since - b.since)[0] ?? null;
+  return waitingInTurn(agent.items)[0] ?? null;
 }
 
-export function findItem(
-  agent: Agent,
-  key: { readonly molecule_id: MoleculeId; readonly lane: number },
-): HookItem | null {
-  return agent.items.find((item) => isSame(item, key)) ?? null;
+export function findItem(agent: Agent, key: LaneKey): HookItem | null {
+  return findLane(agent.items, key);
 }
 
 /** 1 for the next to be granted; 0 for the one that holds the grant. */
-export function positionOf(agent: Agent, key: { readonly molecule_id: MoleculeId; readonly lane: number }): number {
-  const waiting = agent.items
-    .filter((item) => item.state === 'waiting')
-    .toSorted((a, b) => a.priority - b.priority || a.since - b.since);
-  return waiting.findIndex((item) => isSame(item, key)) + 1;
+export function positionOf(agent: Agent, key: LaneKey): number {
+  return waitingInTurn(agent.items).findIndex((item) => isSameLane(item, key)) + 1;
 }
 
 export function hookRow(agent: Agent): HookRow {
@@ -100,11 +95,4 @@ export function hookRow(agent: Agent): HookRow {
     granted_molecule_id: agent.items.find((item) => item.state === 'granted')?.molecule_id ?? null,
     items: agent.items,
   };
-}
-
-function isSame(
-  a: { readonly molecule_id: MoleculeId; readonly lane: number },
-  b: { readonly molecule_id: MoleculeId; readonly lane: number },
-): boolean {
-  return a.molecule_id === b.molecule_id && a.lane === b.lane;
 }

@@ -1,5 +1,6 @@
 import { unreachable } from '../errors';
 import type { AgentAddress, Instant, MoleculeId, RigId } from '../ids';
+import { findLane, isSameLane, type LaneKey, waitingInTurn } from '../lane-queue';
 import type { DispatchRow } from '../runs';
 
 /** A rig's dispatch queue: lanes that want a short-lived worker, and those that have one. Bounded by the rig's `workers_max`. */
@@ -67,11 +68,11 @@ export function applyEvent(before: Dispatcher | null, { seq, at, event }: Record
       return {
         ...dispatcher,
         items: dispatcher.items.map((item) =>
-          isSame(item, event) ? { ...item, state: 'busy', agent_id: event.agent, since: at } : item,
+          isSameLane(item, event) ? { ...item, state: 'busy', agent_id: event.agent, since: at } : item,
         ),
       };
     case 'worker_freed':
-      return { ...dispatcher, items: dispatcher.items.filter((item) => !isSame(item, event)) };
+      return { ...dispatcher, items: dispatcher.items.filter((item) => !isSameLane(item, event)) };
     default:
       return unreachable(event, 'applyEvent');
   }
@@ -83,34 +84,22 @@ export function nextWorker(
 ): { readonly item: DispatchItem; readonly agent: AgentAddress } | null {
   const busy = dispatcher.items.filter((item) => item.state === 'busy');
   if (busy.length >= dispatcher.workers_max) return null;
-  const [item] = waitingInOrder(dispatcher);
+  const [item] = waitingInTurn(dispatcher.items);
   if (item === undefined) return null;
   return { item, agent: freeWorker(dispatcher.rig_id, new Set(busy.map((candidate) => candidate.agent_id))) };
 }
 
-export function findItem(
-  dispatcher: Dispatcher,
-  key: { readonly molecule_id: MoleculeId; readonly lane: number },
-): DispatchItem | null {
-  return dispatcher.items.find((item) => isSame(item, key)) ?? null;
+export function findItem(dispatcher: Dispatcher, key: LaneKey): DispatchItem | null {
+  return findLane(dispatcher.items, key);
 }
 
 /** How many get a worker before this one; -1 when it does not wait. */
-export function waitingBefore(
-  dispatcher: Dispatcher,
-  key: { readonly molecule_id: MoleculeId; readonly lane: number },
-): number {
-  return waitingInOrder(dispatcher).findIndex((item) => isSame(item, key));
+export function waitingBefore(dispatcher: Dispatcher, key: LaneKey): number {
+  return waitingInTurn(dispatcher.items).findIndex((item) => isSameLane(item, key));
 }
 
 export function dispatchRow(dispatcher: Dispatcher): DispatchRow {
   return { rig_id: dispatcher.rig_id, workers_max: dispatcher.workers_max, items: dispatcher.items };
-}
-
-function waitingInOrder(dispatcher: Dispatcher): DispatchItem[] {
-  return dispatcher.items
-    .filter((item) => item.state === 'waiting')
-    .toSorted((a, b) => a.priority - b.priority || a.since - b.since);
 }
 
 const NAMES = (
@@ -126,11 +115,4 @@ function freeWorker(rig: RigId, taken: ReadonlySet<AgentAddress | null>): AgentA
       if (!taken.has(address)) return address;
     }
   }
-}
-
-function isSame(
-  a: { readonly molecule_id: MoleculeId; readonly lane: number },
-  b: { readonly molecule_id: MoleculeId; readonly lane: number },
-): boolean {
-  return a.molecule_id === b.molecule_id && a.lane === b.lane;
 }
