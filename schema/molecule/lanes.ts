@@ -54,10 +54,20 @@ export function dueSteps(molecule: Molecule, now: Instant, wake: Wake): number[]
   return due.sort((a, b) => urgency(a) - urgency(b) || a - b);
 }
 
+/** Whether an agent's name is news for the lane: it waits for a worker of the rig. */
+export function awaitsSlot({ status, agent }: Lane): boolean {
+  return (status === 'asking' || status === 'queued') && agent === null;
+}
+
+/** Whether a grant, or that it has to wait for one, is news for the lane. */
+export function awaitsGrant({ status }: Lane): boolean {
+  return status === 'asking' || status === 'queued' || status === 'slotted';
+}
+
 /** What a lane that does not work yet must ask for, and when again. */
 export function askFor(molecule: Molecule, lane: Lane, wanted: boolean, now: Instant, wake: Wake): LaneCommand[] {
   const { number, status, agent } = lane;
-  if (status !== 'queued' && status !== 'slotted' && !(status === 'asking' && wanted)) return [];
+  if (!awaitsGrant(lane) || (status === 'asking' && !wanted)) return [];
   const { turn, nextAt } = turnOf(molecule, lane, now);
   if (nextAt !== null) wakeBy(wake, nextAt);
   if (turn === null) return [];

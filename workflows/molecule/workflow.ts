@@ -17,7 +17,8 @@ import { hookQueue, runId } from '../../schema/ids';
 import { endStep, reopenProblem } from '../../schema/molecule/ends';
 import { describeGate } from '../../schema/formula/flow-text';
 import { bondProblem } from '../../schema/molecule/groups';
-import { hasOpenStep, liveLanes, type Molecule, positionOf, restored } from '../../schema/molecule/molecule';
+import { awaitsGrant, awaitsSlot } from '../../schema/molecule/lanes';
+import { hasOpenStep, type Lane, liveLanes, type Molecule, positionOf, restored } from '../../schema/molecule/molecule';
 import { eventOf, type MoleculeCommand, nextCommands } from '../../schema/molecule/next';
 import { unreachable } from '../../schema/errors';
 import type { GateSpec } from '../../schema/formula/flow';
@@ -71,25 +72,14 @@ export async function molecule(
 
   if (carried === null) record({ type: 'molecule_poured', input: { ...input, steps: gatesOf(input, input.steps) } });
 
-  setHandler(granted, (message) => {
-    const lane = log.molecule.lanes.find((candidate) => candidate.number === message.lane);
+  setHandler(granted, ({ from, lane: number, agent }) => {
+    const lane = laneOf(number);
     if (lane === undefined || log.molecule.status !== 'running') return;
-    if (
-      message.from === 'dispatcher' &&
-      (lane.status === 'asking' || lane.status === 'queued') &&
-      lane.agent === null
-    ) {
-      record({ type: 'lane_slotted', lane: lane.number, agent: message.agent });
-    }
-    if (
-      message.from === 'agent' &&
-      (lane.status === 'asking' || lane.status === 'queued' || lane.status === 'slotted')
-    ) {
-      record({ type: 'lane_granted', lane: lane.number, agent: message.agent });
-    }
+    if (from === 'dispatcher' && awaitsSlot(lane)) record({ type: 'lane_slotted', lane: number, agent });
+    if (from === 'agent' && awaitsGrant(lane)) record({ type: 'lane_granted', lane: number, agent });
   });
   setHandler(revoked, (message) => {
-    const lane = log.molecule.lanes.find((candidate) => candidate.number === message.lane);
+    const lane = laneOf(message.lane);
     if (lane === undefined || lane.status !== 'granted' || lane.agent !== message.agent) return;
     const steps = log.molecule.steps.flatMap((step, position) =>
       step.state.status === 'hooked' && step.state.lane === lane.number ? [position] : [],
@@ -357,11 +347,9 @@ export async function molecule(
         priority: input.priority,
         decision_id: input.decision_id,
       });
-      const status = laneStatus(lane);
-      if (answer.granted && (status === 'asking' || status === 'slotted' || status === 'queued'))
-        record({ type: 'lane_granted', lane, agent });
-      else if (status === 'asking' || status === 'slotted' || status === 'queued')
-        record({ type: 'lane_queued', lane });
+      const asked = laneOf(lane);
+      if (asked === undefined || !awaitsGrant(asked)) return;
+      record(answer.granted ? { type: 'lane_granted', lane, agent } : { type: 'lane_queued', lane });
     } catch (error) {
       refused(lane, error);
     }
@@ -377,9 +365,8 @@ export async function molecule(
         decision_id: input.decision_id,
         wait,
       });
-      const status = laneStatus(lane);
-      const isAsking = status === 'asking' || (status === 'queued' && laneAgent(lane) === null);
-      if (!isAsking) return;
+      const asked = laneOf(lane);
+      if (asked === undefined || !awaitsSlot(asked)) return;
       if (answer.kind === 'granted') record({ type: 'lane_slotted', lane, agent: answer.agent });
       else if (answer.kind === 'refused') record({ type: 'lane_refused', lane, reason: 'no free slot in the rig' });
       else record({ type: 'lane_queued', lane });
@@ -396,7 +383,7 @@ export async function molecule(
     record({ type: 'lane_refused', lane, reason });
     // The others go on with the work; this one's slot, if it has one, is free again.
     if (liveLanes(log.molecule).length > 0)
-      return perform(`release:${lane}`, () => release(lane, laneAgent(lane), reason));
+      return perform(`release:${lane}`, () => release(lane, laneOf(lane)?.agent ?? null, reason));
     record({ type: 'molecule_refused', reason });
     perform('finish', () => finish('refused', reason));
   }
@@ -474,12 +461,8 @@ export async function molecule(
     });
   }
 
-  function laneStatus(lane: number) {
-    return log.molecule.lanes.find((candidate) => candidate.number === lane)?.status ?? 'released';
-  }
-
-  function laneAgent(lane: number) {
-    return log.molecule.lanes.find((candidate) => candidate.number === lane)?.agent ?? null;
+  function laneOf(lane: number): Lane | undefined {
+    return log.molecule.lanes.find((candidate) => candidate.number === lane);
   }
 }
 

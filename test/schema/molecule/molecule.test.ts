@@ -1,8 +1,9 @@
 import { applyEvent } from '../../../schema/molecule/apply';
-import { LANES_MAX } from '../../../schema/molecule/lanes';
+import { awaitsGrant, awaitsSlot, LANES_MAX } from '../../../schema/molecule/lanes';
 import {
   attentionOf,
   hasOpenStep,
+  type Lane,
   liveLanes,
   type Molecule,
   positionOf,
@@ -103,6 +104,25 @@ describe('lane events', () => {
     ['released', [slotted(), granted(), released()], { status: 'released', agent: AMBER }],
   ])('%s', (_name, events, expected) => {
     expect(laneOf(play(inputOf([step('a')], rig), ...events, 5))).toEqual({ number: 0, since: START, ...expected });
+  });
+
+  it.each<[Lane['status'], string | null, boolean, boolean]>([
+    ['asking', null, true, true],
+    ['asking', AMBER, false, true],
+    ['queued', null, true, true],
+    ['queued', AMBER, false, true],
+    ['slotted', AMBER, false, true],
+    ['granted', AMBER, false, false],
+    ['refused', null, false, false],
+    ['refused', AMBER, false, false],
+    ['released', null, false, false],
+    ['released', AMBER, false, false],
+  ])('of a lane that is %s with agent %s: a slot is news: %s, a grant: %s', (status, agent, slot, grant) => {
+    const lane: Lane = { number: 0, status, agent, since: START };
+    expect([awaitsSlot(lane), awaitsGrant(lane)]).toEqual([slot, grant]);
+    const molecule = { ...play(inputOf([step('a')], { ...rig, performance: 3 })), lanes: [lane] };
+    const asks = nextCommands(molecule, START + askAgainMs).commands.some(({ kind }) => kind.startsWith('ask_'));
+    expect(asks).toBe(grant);
   });
 
   it('an asked lane starts without agent in a rig, with the agent of an agent', () => {
