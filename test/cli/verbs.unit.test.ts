@@ -26,7 +26,9 @@ describe('the table of verbs', () => {
     for (const verb of VERBS) {
       expect(verb.examples.length).toBeGreaterThan(0);
       for (const example of verb.examples) {
-        const words = (example.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ''));
+        const words = (example.match(/'[^']*'|"[^"]*"|\S+/g) ?? []).map((word) =>
+          word.startsWith("'") ? word.slice(1, -1) : word.replaceAll('"', ''),
+        );
         if (words[0] !== 'town') continue;
         const found = findVerb(words.slice(1));
         expect(found?.verb.words[0]).toBe(verb.words[0]);
