@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { SocketAnswer, SocketRequest } from '../schema/desk';
 
@@ -38,7 +39,7 @@ export function requestOf(
     argv,
     cwd,
     tty,
-    user: env['USER'] ?? env['LOGNAME'] ?? '',
+    user: env['USER'] ?? env['LOGNAME'] ?? accountName(),
     ...(token === null ? {} : { token, key: requestKey() }),
     ...(kept === null ? {} : { kept: true }),
     ...(agent === undefined ? {} : { agent }),
@@ -58,6 +59,9 @@ export class SocketLost extends Error {
     this.sent = sent;
   }
 }
+
+/** A mistake in the surroundings of the command: the message is for its caller. */
+export class Refused extends Error {}
 
 /** One request, one answer. @throws SocketLost */
 export function askOnce(path: string, request: KeyedRequest): Promise<SocketAnswer> {
@@ -157,12 +161,26 @@ function readToken(env: NodeJS.ProcessEnv): string | null {
   const token = env['TOWN_TOKEN'];
   if (token !== undefined && token !== '') return token;
   const file = env['TOWN_TOKEN_FILE'];
-  return file === undefined || file === '' ? null : readFileSync(file, 'utf8').trim();
+  if (file === undefined || file === '') return null;
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    throw new Refused(`the token of this session cannot be read from TOWN_TOKEN_FILE: ${(error as Error).message}`);
+  }
 }
 
 /** Differs between any two commands; equal for the repetitions of one. */
 function requestKey(): string {
   return `${process.pid.toString(36)}-${process.hrtime.bigint().toString(36)}-${Math.random().toString(36).slice(2)}`;
+}
+
+/** Of a process that was started without a login, as in a container. */
+function accountName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return ''; // an account without an entry
+  }
 }
 
 function readSocketFile(root: string): string | null {

@@ -1,5 +1,5 @@
 import { enableCompileCache } from 'node:module';
-import { ask, findSocket, requestOf, SocketLost, WENT_AWAY, WENT_AWAY_HINT } from './ask';
+import { ask, findSocket, Refused, requestOf, SocketLost, WENT_AWAY, WENT_AWAY_HINT } from './ask';
 
 /**
  * The first thing `town` runs. Asks the town's socket when there is one, and prints what it answers; loads the whole command set
@@ -73,5 +73,6 @@ function leaveQuietly(stream: NodeJS.WriteStream): void {
 }
 
 main(process.argv.slice(2)).catch((error: unknown) => {
+  if (error instanceof Refused) return print('', `town: ${error.message} (INVALID_INPUT)\n`, 2);
   print('', `town: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`, 1);
 });

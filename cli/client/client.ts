@@ -353,7 +353,8 @@ export function createTownClient(parts: TownParts): TownClient {
     if (desk === null) {
       throw new TownError('UNAVAILABLE', 'no agent host runs here', { hint: 'start the town with: town up' });
     }
-    const opened = await desk.attach(parseAgentAddress(agent), worktree, ask.actor);
+    await ledger.getAgent(parseAgentAddress(agent));
+    const opened = await desk.attach(agent, worktree, ask.actor);
     if ((await ledger.hook(agent)).status === 'paused') await tellHook(ask, agent, 'resume', 'a session was attached');
     return opened;
   }

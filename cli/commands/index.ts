@@ -21,6 +21,14 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = Object.fromEntr
 export async function runCommands(argv: readonly string[]): Promise<void> {
   try {
     const words = argv.filter((word) => !word.startsWith('-'));
+    if (
+      words.length === 0 &&
+      argv.some((word) => word !== '--help' && word !== '-h' && word !== '--version' && word !== '-v')
+    ) {
+      throw new TownError('USAGE', `a command is missing before ${argv.join(' ').slice(0, 80)}`, {
+        hint: 'see: town --help',
+      });
+    }
     if (words[0] === 'version') return await runOclif(['--version']);
     if (words[0] !== undefined && words[0] !== 'help') checkWords(words);
     await runOclif(words[0] === 'help' ? [...argv.filter((word) => word !== 'help'), '--help'] : [...argv]);

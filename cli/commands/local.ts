@@ -1,8 +1,8 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { findTownRoot, townPaths } from '../../activities/provision/paths';
 import type { ProgressLine } from '../../activities/provision/progress';
-import type { UpOptions } from '../../activities/provision/town';
+import type { DoctorCheck, UpOptions } from '../../activities/provision/town';
 import { parseConfig, type TownConfig } from '../../schema/config';
 import { TownError } from '../../schema/errors';
 import { facts, table } from '../server/print';
@@ -24,7 +24,7 @@ export const installVerb = local({
   examples: ['town install', 'town install ~/town --name harbour'],
   async perform(args, flags) {
     const paths = townPaths(resolve(text(args['dir']) ?? '.'));
-    mkdirSync(paths.root, { recursive: true });
+    makeFolder(paths.root);
     const made = !existsSync(paths.config);
     if (made) {
       const wanted = configText(text(flags['name']) ?? nameOf(paths.root), flags['demo'] === true);
@@ -58,7 +58,7 @@ export const upVerb = local({
   examples: ['town up'],
   async perform(_args, flags) {
     const { root, options } = here();
-    const { upTown } = await provision();
+    const { upTown } = provision();
     const state = await upTown({
       root,
       progress: showProgress,
@@ -81,8 +81,9 @@ export const downVerb = local({
   flags: {},
   examples: ['town down'],
   async perform() {
-    const { root } = here();
-    const { downTown } = await provision();
+    // Not the configuration: with a mistake in it the town must still be stopped.
+    const root = findTownRoot(startFolder());
+    const { downTown } = provision();
     await downTown(root, showProgress);
     return { data: { root, phase: 'down' }, text: () => `${root} is down\n` };
   },
@@ -96,7 +97,7 @@ export const statusVerb = local({
   examples: ['town status', 'town status --json'],
   async perform() {
     const root = findTownRoot(startFolder());
-    const { inspectTown } = await provision();
+    const { inspectTown } = provision();
     const { state, ...parts } = inspectTown(root);
     const rows = [
       ['supervisor', parts.supervisor, state?.phase],
@@ -137,9 +138,10 @@ export const doctorVerb = local({
   flags: {},
   examples: ['town doctor'],
   async perform() {
-    const { root, options } = here();
-    const { doctor } = await provision();
-    const checks = await doctor(root, options);
+    const root = findTownRoot(startFolder());
+    const { doctor } = provision();
+    const { options, check } = checkConfig(root);
+    const checks = [check, ...(await doctor(root, options))];
     const failed = checks.filter(({ ok }) => !ok);
     return {
       data: { ok: failed.length === 0, checks },
@@ -183,14 +185,25 @@ function local({ perform, ...spec }: LocalSpec): LocalVerb {
 }
 
 /** Loaded when it is needed: it brings the drivers of Postgres and Temporal along. */
-async function provision() {
-  return await import('../../activities/provision/town.js');
+function provision() {
+  return require('../../activities/provision/town') as typeof import('../../activities/provision/town');
 }
 
 function here(): { readonly root: string; readonly options: UpOptions } {
   const root = findTownRoot(startFolder());
   const { postgres, temporal } = readConfig(townPaths(root).config);
   return { root, options: { postgresUrl: postgres.url, temporalAddress: temporal.address, temporalCli: temporal.cli } };
+}
+
+function checkConfig(root: string): { readonly options: UpOptions; readonly check: DoctorCheck } {
+  const name = 'configuration';
+  const detail = townPaths(root).config;
+  try {
+    return { options: here().options, check: { name, ok: true, detail, fix: null } };
+  } catch (error) {
+    if (!(error instanceof TownError)) throw error;
+    return { options: {}, check: { name, ok: false, detail: error.message, fix: error.hint ?? null } };
+  }
 }
 
 function startFolder(): string {
@@ -218,6 +231,26 @@ name = ${JSON.stringify(name)}
 automatic_dispatch = ${demo}
 `;
 }
+
+/** With those above it, one by one: Node's own way never ends where the kernel keeps a folder (/proc). @throws INVALID_INPUT, FORBIDDEN */
+function makeFolder(path: string): void {
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (there?.isDirectory() === true) return;
+  if (there !== undefined)
+    throw new TownError('INVALID_INPUT', `${path} is there and is no folder`, { hint: NAME_A_FOLDER });
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return makeFolder(path); // made by another install at this moment
+    throw code === 'EACCES' || code === 'EPERM' || code === 'EROFS'
+      ? new TownError('FORBIDDEN', `the folder ${path} may not be made: ${message}`, { hint: NAME_A_FOLDER, cause })
+      : new TownError('INVALID_INPUT', `the folder ${path} cannot be made: ${message}`, { hint: NAME_A_FOLDER, cause });
+  }
+}
+
+const NAME_A_FOLDER = 'name a folder of your own: town install ~/town';
 
 /** A folder's name as the name of a town. */
 function nameOf(root: string): string {

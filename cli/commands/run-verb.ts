@@ -19,7 +19,9 @@ export async function runVerb(verb: Verb, argv: readonly string[]): Promise<void
   const parsed = parseVerb(verb, argv);
   const socket = findSocket(process.cwd(), process.env);
   if (socket === null) {
-    throw new TownError('TOWN_NOT_FOUND', `no town has been started in ${process.cwd()} or above it`, {
+    const named = process.env['TOWN_ROOT'];
+    const where = named === undefined || named === '' ? `${process.cwd()} or above it` : `${named} (TOWN_ROOT)`;
+    throw new TownError('TOWN_NOT_FOUND', `no town has been started in ${where}`, {
       hint: 'go to the folder of a town and start it with: town up; make one with: town install <folder>',
     });
   }

@@ -66,7 +66,11 @@ export const moleculeVerbs: readonly Verb[] = [
     args: {},
     flags: {
       rig: { kind: 'text', summary: 'of this rig' },
-      status: { kind: 'text', summary: 'with this status' },
+      status: {
+        kind: 'text',
+        choices: ['running', 'paused', 'completed', 'failed', 'cancelled'],
+        summary: 'with this status',
+      },
       task: { kind: 'text', summary: 'of this task' },
       wisps: { kind: 'switch', summary: 'short-lived ones too' },
       limit: LIMIT,

@@ -108,7 +108,7 @@ export const townVerbs: readonly Verb[] = [
     args: {},
     flags: {
       rig: { kind: 'text', summary: 'of this rig' },
-      status: { kind: 'text', summary: 'with this status' },
+      status: { kind: 'text', choices: ['active', 'paused', 'retired'], summary: 'with this status' },
       limit: LIMIT,
       cursor: CURSOR,
     },
@@ -193,7 +193,11 @@ export const townVerbs: readonly Verb[] = [
     summary: 'list convoys',
     args: {},
     flags: {
-      status: { kind: 'list', summary: 'with this status; may be repeated' },
+      status: {
+        kind: 'list',
+        choices: ['open', 'running', 'stopped', 'completed'],
+        summary: 'with this status; may be repeated',
+      },
       limit: LIMIT,
       cursor: CURSOR,
     },

@@ -242,7 +242,7 @@ export const workVerbs: readonly Verb[] = [
     args: {},
     flags: {
       agent: { kind: 'text', summary: 'of this agent' },
-      status: { kind: 'text', summary: 'with this status' },
+      status: { kind: 'text', choices: ['opening', 'running', 'ended'], summary: 'with this status' },
       limit: LIMIT,
       cursor: CURSOR,
     },
