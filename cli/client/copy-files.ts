@@ -172,7 +172,7 @@ export async function draftFile(path: string): Promise<Draft> {
   };
 }
 
-/** Gives the bytes of a regular file in pieces, which are the taker's to keep. @throws NOT_FOUND, INVALID_INPUT, INPUT_TOO_LARGE */
+/** Gives the bytes of a regular file in pieces, each valid until the next. @throws NOT_FOUND, INVALID_INPUT, INPUT_TOO_LARGE */
 export async function readPieces(path: string, take: (piece: Buffer) => void): Promise<FileFacts> {
   let handle: FileHandle;
   try {
@@ -185,9 +185,8 @@ export async function readPieces(path: string, take: (piece: Buffer) => void): P
     const { size } = await expectFile(path, handle);
     if (size > EXCHANGE_LIMITS.fileBytes) throw tooLarge(path, EXCHANGE_LIMITS.fileBytes);
     const hash = createHash('sha256');
+    const buffer = Buffer.alloc(256 * 1024);
     for (let bytes = 0; ;) {
-      // A new one for each piece: a reader of lines keeps the begun line at its end.
-      const buffer = Buffer.allocUnsafe(256 * 1024);
       const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
       if (bytesRead === 0) return { sha256: hash.digest('hex'), bytes };
       bytes += bytesRead;
