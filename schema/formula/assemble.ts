@@ -1,6 +1,14 @@
 import { Budget, Work } from './budget';
-import { convoySteps } from './convoy';
-import { mapWhole, type Advice, type Expansion, type Formula, type FormulaStep, type Hook } from './formula';
+import { convoySteps, inheritConvoy, PRESET } from './convoy';
+import {
+  mapWhole,
+  type Advice,
+  type ConvoyParts,
+  type Expansion,
+  type Formula,
+  type FormulaStep,
+  type Hook,
+} from './formula';
 import { applyOverlay, type Overlay } from './overlay';
 import { choices, within, type Place, type ProblemList } from './problems';
 import {
@@ -13,6 +21,7 @@ import {
   matchesGlob,
   named,
   renameStep,
+  replacedById,
   replaceSteps,
 } from './step-list';
 import { STEPS_MAX } from './recipe';
@@ -124,13 +133,28 @@ export function assembleSteps(formula: Formula, assembling: Assembling): Formula
   if (work.spent) return null;
   const limits = new Budget(assembling.stepsMax ?? STEPS_MAX, work);
   const expanding: Expanding = { ...assembling, limits, outer: formula.vars };
-  let steps = unroll(ownSteps(formula, expanding), { limits, problems, values });
+  let steps = ownSteps(formula, expanding);
   /** Each part is held against every step. */
   const inTurn = <P>(parts: readonly P[], put: (part: P) => FormulaStep[]): void => {
     for (const part of parts) if (work.takes(STEP_COST * steps.length)) steps = put(part);
   };
-  inTurn(formula.branches, (branch) => addBranch(steps, branch, problems));
-  inTurn(formula.gates, (gate) => addGate(steps, gate, problems));
+  let links = [
+    ...formula.branches.map((branch) => ({
+      ids: [branch.from, branch.join, ...branch.steps],
+      put: () => addBranch(steps, branch, problems),
+    })),
+    ...formula.gates.map((gate) => ({ ids: [gate.before], put: () => addGate(steps, gate, problems) })),
+  ];
+  /** A branch or gate may name a loop or a parent, a round or a child, or a step of a template. */
+  const link = (): void => {
+    const ids = new Set(steps.map(({ id }) => id));
+    const known = new Set(links.filter((each) => each.ids.every((id) => ids.has(id))));
+    links = links.filter((each) => !known.has(each));
+    inTurn([...known], ({ put }) => put());
+  };
+  link();
+  steps = unroll(steps, { limits, problems, values });
+  link();
   steps = attachHooked(steps, formula, expanding);
   steps = adviseAll(steps, formula.advice, limits);
   steps = everywhere(steps, (list) => expandInline(list, expanding, 0));
@@ -141,6 +165,7 @@ export function assembleSteps(formula: Formula, assembling: Assembling): Formula
     noteMissing({ name, at: { source: formula.source, path: 'compose.aspects' } }, problems);
     return steps;
   });
+  inTurn(links, ({ put }) => put());
   if (!limits.spent && limits.allows(allWithin(steps).length)) return steps;
   const message = work.spent
     ? 'its loops, texts and parts of other formulas multiply: compiling it would take too long'
@@ -161,14 +186,15 @@ export function noteMissing(missing: { readonly name: string; readonly at: Place
 
 /** A part that comes from one ancestor by two ways is there once. */
 function inherit(child: Formula, parent: Formula): Formula {
+  const convoy = inheritConvoy(child.convoy, parent.convoy);
   const both = <P>(list: (formula: Formula) => readonly P[]): P[] => [...new Set([...list(parent), ...list(child)])];
   return {
     ...child,
     title: child.title ?? parent.title,
     description: child.description ?? parent.description,
-    vars: { ...parent.vars, ...child.vars },
-    steps: replaceById(parent.steps, child.steps),
-    template: replaceById(parent.template, child.template),
+    vars: inheritVars(child, parent, convoy),
+    steps: replacedById(parent.steps, child.steps),
+    template: replacedById(parent.template, child.template),
     advice: both(({ advice }) => advice),
     expansions: both(({ expansions }) => expansions),
     aspects: both(({ aspects }) => aspects),
@@ -176,7 +202,7 @@ function inherit(child: Formula, parent: Formula): Formula {
     gates: both(({ gates }) => gates),
     bondPoints: both(({ bondPoints }) => bondPoints),
     hooks: both(({ hooks }) => hooks),
-    convoy: child.convoy ?? parent.convoy,
+    convoy,
     metadata: { ...parent.metadata, ...child.metadata },
     labels: both(({ labels }) => labels),
     phase: child.phase ?? parent.phase,
@@ -185,10 +211,12 @@ function inherit(child: Formula, parent: Formula): Formula {
   };
 }
 
-function replaceById(parents: readonly FormulaStep[], own: readonly FormulaStep[]): FormulaStep[] {
-  const known = new Set(parents.map((step) => step.id));
-  const replacing = new Map(own.map((step) => [step.id, step]));
-  return [...parents.map((step) => replacing.get(step.id) ?? step), ...own.filter((step) => !known.has(step.id))];
+/** Where both have presets, the variable that chooses one knows them all. */
+function inheritVars(child: Formula, parent: Formula, convoy: ConvoyParts | null): Formula['vars'] {
+  const vars = { ...parent.vars, ...child.vars };
+  const { [PRESET]: preset } = vars;
+  const names = Object.keys(convoy?.presets ?? {});
+  return preset === undefined || names.length === 0 ? vars : { ...vars, [PRESET]: { ...preset, enum: names } };
 }
 
 /** Also of a part that is run by itself: an expansion in place of a step `main`, an aspect around stand-ins. */
@@ -239,8 +267,11 @@ function expandInline(steps: readonly FormulaStep[], expanding: Expanding, depth
 function expandMatching(steps: readonly FormulaStep[], expansion: Expansion, expanding: Expanding): FormulaStep[] {
   const { target, many, at } = expansion;
   const isTarget = (step: FormulaStep): boolean => (many ? matchesGlob(target, step.id) : step.id === target);
-  if (!allWithin(steps).some(isTarget))
-    noteUnknown({ id: target, at: within(at, many ? 'select' : 'target') }, expanding.problems);
+  if (!allWithin(steps).some(isTarget)) {
+    // Other tools let a glob match nothing: a part is written for many formulas.
+    const severity = many ? expansion.severity : 'error';
+    noteUnknown({ id: target, at: within(at, many ? 'select' : 'target'), severity }, expanding.problems);
+  }
   const use = { with: expansion.with, vars: expansion.vars, at: within(at, 'with') };
   return everywhere(steps, (list) =>
     expandEach(
@@ -379,6 +410,7 @@ function attachOne(
     renameStep(
       mapWhole(step, (text) => substitute(text, values, limits.work)),
       rename,
+      limits.work,
     ),
   );
   return limits.allows(steps.length + renamed.length) ? attach(steps, renamed, { point, work: limits.work }) : [];

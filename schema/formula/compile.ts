@@ -217,7 +217,7 @@ class Compilation {
   #refuseEmpty(formula: Formula): void {
     const at = { source: formula.source, path: 'type' };
     const { steps, template, advice, convoy, type } = formula;
-    if (steps.length > 0 || convoy !== null) return;
+    if (steps.length > 0 || (convoy !== null && convoy.legs.length > 0)) return;
     if ((type === 'expansion' && template.length > 0) || (type === 'aspect' && advice.length > 0)) {
       const message = `${formula.name} is a part for other formulas; by itself it stands around or in place of a step without work`;
       const fix = 'Name it in the compose table of a formula of type workflow.';

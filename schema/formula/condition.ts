@@ -35,6 +35,21 @@ export function readCondition(text: string, scope: ConditionScope): ReadConditio
   });
 }
 
+/** The step within `children(…)`, a quoted text, or a step before its status or output. */
+const ASKED =
+  /((?:children|descendants)\s*\(\s*['"]?)([\w.-]+)(['"]?)|'[^']*'|"[^"]*"|\b(steps\.)?([\w.-]+?)(\.(?:status|outcome|output(?:\.[\w.-]+)?))(?![\w.-])/g;
+
+/** Gives the steps that a condition names other ids. `step` alone is no name. */
+export function renameAsked(text: string, rename: (id: string) => string): string {
+  return text.replaceAll(
+    ASKED,
+    (whole, many = '', of = '', quote = '', plural = '', id = 'step', field = ''): string => {
+      if (of !== '') return `${many}${rename(of)}${quote}`;
+      return id === 'step' ? whole : `${plural}${rename(id)}${field}`;
+    },
+  );
+}
+
 /** The steps whose end a condition asks about, each once. Within `all`, `any` and `count` the one looked at has no name. */
 export function stepsOf(condition: RunCondition): string[] {
   const found = new Set<string>();

@@ -1,8 +1,38 @@
 import type { Budget, Work } from './budget';
+import { choices, within, type ProblemList } from './problems';
+import { replacedById } from './step-list';
 import { plainStep, type ConvoyParts, type Formula, type FormulaStep, type Leg } from './formula';
 
 /** The variable that chooses one of a convoy's presets. */
 export const PRESET = 'preset';
+
+/** Legs by id, presets and output by name; synthesis and prompt of the child, or else of its parent. */
+export function inheritConvoy(child: ConvoyParts | null, parent: ConvoyParts | null): ConvoyParts | null {
+  if (child === null || parent === null) return child ?? parent;
+  return {
+    legs: replacedById(parent.legs, child.legs),
+    synthesis: child.synthesis ?? parent.synthesis,
+    prompt: child.prompt ?? parent.prompt,
+    output: { ...parent.output, ...child.output },
+    presets: { ...parent.presets, ...child.presets },
+  };
+}
+
+/** Notes what a synthesis or a preset names and no leg is called. */
+function checkLegs(convoy: ConvoyParts, problems: ProblemList): void {
+  const own = new Set(convoy.legs.map(({ id }) => id));
+  for (const { leg, at } of convoy.synthesis?.needs ?? []) {
+    if (own.has(leg)) continue;
+    const fix = 'Name a leg by its id, or leave depends_on out: then it needs all.';
+    problems.add({ code: 'FORMULA_UNKNOWN_NEED', at, message: `the synthesis needs ${leg}, which is no leg`, fix });
+  }
+  for (const { legs, at } of Object.values(convoy.presets)) {
+    const missing = legs.filter((leg) => !own.has(leg));
+    if (missing.length === 0) continue;
+    const message = `${choices(missing)} is no leg`;
+    problems.add({ code: 'FORMULA_VALUE', at: within(at, 'legs'), message, fix: `Name some of: ${choices(own)}.` });
+  }
+}
 
 /**
  * The steps of a convoy formula: one for each leg, side by side, and the synthesis that needs them; of a preset, only its legs. Its
@@ -13,8 +43,18 @@ export const PRESET = 'preset';
 export function convoySteps(
   formula: Formula,
   convoy: ConvoyParts,
-  { values, limits }: { readonly values: ReadonlyMap<string, string> | null; readonly limits: Budget },
+  {
+    values,
+    limits,
+    problems,
+  }: {
+    readonly values: ReadonlyMap<string, string> | null;
+    readonly limits: Budget;
+    readonly problems: ProblemList;
+  },
 ): FormulaStep[] {
+  if (convoy.legs.length === 0) return [];
+  checkLegs(convoy, problems);
   if (!limits.allows(convoy.legs.length)) return [];
   const scope = new Map([['formula_name', formula.name]]);
   for (const name of Object.keys(formula.vars)) scope.set(name, `{{${name}}}`);
@@ -32,7 +72,7 @@ export function convoySteps(
     ...plainStep('synthesis', at),
     title: title === null ? 'Synthesis' : fill(title, scope, limits.work),
     instructions: description === null ? null : fill(decideBranches(description, has), scope, limits.work),
-    needs: needs.length === 0 ? ids : ids.filter((id) => needs.includes(id)),
+    needs: needs.length === 0 ? ids : ids.filter((id) => needs.some(({ leg }) => leg === id)),
   };
   return [...steps, synthesis];
 }

@@ -186,6 +186,8 @@ export interface Pointcut {
 export interface Expansion {
   readonly target: string;
   readonly many: boolean;
+  /** Of a glob that matches nothing. */
+  readonly severity: 'error' | 'warning';
   readonly with: string;
   readonly vars: Readonly<Record<string, string>>;
   readonly at: Place;
@@ -256,7 +258,7 @@ export interface Synthesis {
   readonly title: string | null;
   readonly description: string | null;
   /** Empty: all legs. */
-  readonly needs: readonly string[];
+  readonly needs: readonly { readonly leg: string; readonly at: Place }[];
   readonly at: Place;
 }
 

@@ -1,5 +1,5 @@
 import { openDocument } from './document';
-import type { Formula, FormulaCheck, FormulaGate, FormulaStep, Leg } from './formula';
+import type { ConvoyParts, Formula, FormulaCheck, FormulaGate, FormulaStep, Leg } from './formula';
 import { within, type Place, type ProblemList } from './problems';
 import { readStep } from './read-step';
 import { TableReader } from './reader';
@@ -124,15 +124,23 @@ function applyOverride(formula: Formula, override: StepOverride, problems: Probl
     ...formula,
     steps: pass(parts.steps),
     template: pass(parts.template),
-    convoy:
-      convoy === null || leg === undefined
-        ? convoy
-        : {
-            ...convoy,
-            legs: convoy.legs.flatMap((each) =>
-              each === leg ? (mode === 'skip' ? [] : [changedLeg(leg, override)]) : [each],
-            ),
-          },
+    convoy: convoy === null || leg === undefined ? convoy : withLeg(convoy, leg, override),
+  };
+}
+
+function withLeg(convoy: ConvoyParts, leg: Leg, override: StepOverride): ConvoyParts {
+  if (override.mode !== 'skip') {
+    return { ...convoy, legs: convoy.legs.map((each) => (each === leg ? changedLeg(leg, override) : each)) };
+  }
+  const { synthesis, presets } = convoy;
+  const needs = (synthesis?.needs ?? []).filter((need) => need.leg !== leg.id);
+  return {
+    ...convoy,
+    legs: convoy.legs.filter((each) => each !== leg),
+    synthesis: synthesis === null ? null : { ...synthesis, needs },
+    presets: Object.fromEntries(
+      Object.entries(presets).map(([name, { legs, at }]) => [name, { legs: legs.filter((id) => id !== leg.id), at }]),
+    ),
   };
 }
 

@@ -151,7 +151,7 @@ function readSquash(table: TableReader | null): SquashHint | null {
 
 function inferType(table: TableReader): FormulaType {
   if (table.has('steps')) return 'workflow';
-  if (table.has('legs')) return 'convoy';
+  if (['legs', 'synthesis', 'presets'].some((key) => table.has(key))) return 'convoy';
   if (table.has('template')) return 'expansion';
   return table.has('advice') || table.has('aspects') ? 'aspect' : 'workflow';
 }

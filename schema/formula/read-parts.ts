@@ -16,7 +16,6 @@ import type {
 } from './formula';
 import { whyUnreadable } from './gate';
 import { carriedKeys, readId, readStep } from './read-step';
-import { choices } from './problems';
 import type { TableReader } from './reader';
 
 type Composed = Pick<Formula, 'expansions' | 'aspects' | 'branches' | 'gates' | 'bondPoints' | 'hooks'>;
@@ -72,38 +71,31 @@ export function readAdvice(formula: TableReader, pointcuts: readonly Pointcut[])
   });
 }
 
+const CONVOY_KEYS = ['legs', 'aspects', 'synthesis', 'prompts', 'output', 'presets'];
+
 /** The legs of a convoy, or what Gas Town calls the aspects of a formula: both look at one thing from several sides. */
 export function readConvoy(table: TableReader): ConvoyParts | null {
-  const key = ['legs', 'aspects'].find((each) => table.has(each));
-  if (key === undefined) return null;
+  if (!CONVOY_KEYS.some((key) => table.has(key))) return null;
+  const key = table.has('aspects') ? 'aspects' : 'legs';
   const prompts = table.table('prompts');
   const legs = table.tables(key).map(readLeg);
-  const own = new Set(legs.map((leg) => leg.id));
   return {
     legs,
-    synthesis: readSynthesis(table.table('synthesis'), own),
+    synthesis: readSynthesis(table.table('synthesis')),
     prompt: prompts?.text('base') ?? null,
     output: table.textTable('output'),
-    presets: readPresets(table.table('presets'), own),
+    presets: readPresets(table.table('presets')),
   };
 }
 
-function readSynthesis(table: TableReader | null, own: ReadonlySet<string>): Synthesis | null {
+function readSynthesis(table: TableReader | null): Synthesis | null {
   if (table === null) return null;
   table.expectKeys(['title', 'description', 'depends_on', 'needs']);
-  const needs = ['needs', 'depends_on'].flatMap((key) =>
-    table.texts(key).filter((need) => {
-      if (own.has(need)) return true;
-      const fix = 'Name a leg by its id, or leave depends_on out: then it needs all.';
-      const message = `the synthesis needs ${need}, which is no leg`;
-      table.problems.add({ code: 'FORMULA_UNKNOWN_NEED', at: table.at(key), message, fix });
-      return false;
-    }),
-  );
+  const needs = ['needs', 'depends_on'].flatMap((key) => table.texts(key).map((leg) => ({ leg, at: table.at(key) })));
   return {
     title: table.text('title'),
     description: table.prose('description'),
-    needs: [...new Set(needs)],
+    needs,
     at: table.place,
   };
 }
@@ -120,18 +112,15 @@ function readLeg(leg: TableReader): Leg {
   };
 }
 
-function readPresets(table: TableReader | null, own: ReadonlySet<string>): ConvoyParts['presets'] {
+function readPresets(table: TableReader | null): ConvoyParts['presets'] {
   if (table === null) return {};
   return Object.fromEntries(
     table.keys().map((name) => {
       const entry = table.inner(table.object(name), table.at(name));
       entry.expectKeys(['description', 'legs']);
       const legs = entry.texts('legs');
-      const missing = legs.filter((leg) => !own.has(leg));
-      if (legs.length === 0 || missing.length > 0) {
-        const message = legs.length === 0 ? `the preset ${name} has no legs` : `${choices(missing)} is no leg`;
-        entry.badValue('legs', { message, fix: `Name some of: ${choices(own)}.` });
-      }
+      if (legs.length === 0)
+        entry.badValue('legs', { message: `the preset ${name} has no legs`, fix: 'Add legs = ["…"].' });
       return [name, { legs, at: entry.place }] as const;
     }),
   );
@@ -152,6 +141,7 @@ function readExpansion(table: TableReader, targetKey: 'target' | 'select'): Expa
   return {
     target: required(table, targetKey),
     many: targetKey === 'select',
+    severity: table.severity(),
     with: required(table, 'with'),
     vars: table.textTable('vars'),
     at: table.place,

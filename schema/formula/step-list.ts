@@ -1,5 +1,6 @@
 import type { Work } from './budget';
-import type { FormulaGate, FormulaStep } from './formula';
+import { renameAsked } from './condition';
+import type { FormulaGate, FormulaLoop, FormulaStep } from './formula';
 import { within, type ProblemList } from './problems';
 
 /** What is done to lists of steps: a list is one scope of needs, that of a formula or of the body of an until-loop. */
@@ -105,6 +106,13 @@ export function recontain(
   );
 }
 
+/** Those of a child take the place of those of its parent with their ids; the others follow. */
+export function replacedById<P extends { readonly id: string }>(parents: readonly P[], own: readonly P[]): P[] {
+  const known = new Set(parents.map(({ id }) => id));
+  const replacing = new Map(own.map((each) => [each.id, each]));
+  return [...parents.map((each) => replacing.get(each.id) ?? each), ...own.filter(({ id }) => !known.has(id))];
+}
+
 /** Puts other steps in the place of some: those that needed or contained one need its last parts, or contain all. */
 export function replaceSteps(
   steps: readonly FormulaStep[],
@@ -114,11 +122,21 @@ export function replaceSteps(
   if (parts.size === 0) return [...steps];
   const ends = new Map([...parts].map(([id, list]) => [id, lastOf(list)] as const));
   const inside = new Map([...parts].map(([id, list]) => [id, list.map((part) => part.id)] as const));
+  // A condition about a replaced step asks about the one that ends it, unless a part has its id.
+  const asked = (id: string): string => {
+    const [end, ...more] = ends.get(id) ?? [];
+    return end === undefined || more.length > 0 || inside.get(id)?.includes(id) === true ? id : end;
+  };
   return steps.flatMap((step) => {
     const list = parts.get(step.id);
+    const own = new Set(inside.get(step.id));
     // A part may have the id of the step it replaces; the parts then mean that one.
-    if (list !== undefined) return rewire(list, ends, work, new Set(inside.get(step.id)));
-    return rewireWaits(rewire(recontain([step], inside), ends, work), ends);
+    if (list !== undefined) {
+      const outside = (id: string): string => (own.has(id) ? id : asked(id));
+      return rewire(list, ends, work, own).map((part) => renameInConditions(part, outside, work));
+    }
+    const kept = rewireWaits(rewire(recontain([step], inside), ends, work), ends);
+    return kept.map((each) => renameInConditions(each, asked, work));
   });
 }
 
@@ -181,7 +199,8 @@ function refuse(step: FormulaStep, key: string, message: string, problems: Probl
 }
 
 /** Gives a step another id, and those it names theirs. */
-export function renameStep(part: FormulaStep, rename: (id: string) => string): FormulaStep {
+export function renameStep(written: FormulaStep, rename: (id: string) => string, work: Work): FormulaStep {
+  const part = renameInConditions(written, rename, work);
   const { waitsFor } = part;
   return {
     ...part,
@@ -190,6 +209,26 @@ export function renameStep(part: FormulaStep, rename: (id: string) => string): F
     contains: part.contains?.map(rename) ?? null,
     waitsFor: waitsFor === null || waitsFor.of === null ? waitsFor : { ...waitsFor, of: rename(waitsFor.of) },
   };
+}
+
+/** Gives the steps that the conditions of a step name their ids, also those of a loop. A name within a loop means its own step first. */
+function renameInConditions(step: FormulaStep, rename: (id: string) => string, work: Work): FormulaStep {
+  const { conditions, gate, loop } = step;
+  if (conditions.length === 0 && gate === null && loop === null) return step;
+  const change = (text: string): string => (work.takes(text.length) ? renameAsked(text, rename) : text);
+  return {
+    ...step,
+    conditions: conditions.map((each) => ({ ...each, text: change(each.text) })),
+    gate: gate === null ? null : { ...gate, condition: change(gate.condition) },
+    loop: loop?.kind === 'until' ? renameInLoop(loop, rename, work) : loop,
+  };
+}
+
+function renameInLoop(loop: FormulaLoop & { kind: 'until' }, rename: (id: string) => string, work: Work): FormulaLoop {
+  const own = new Set(loop.body.map(({ id }) => id));
+  const outside = (id: string): string => (own.has(id) ? id : rename(id));
+  const body = loop.body.map((part) => renameInConditions(part, outside, work));
+  return { ...loop, until: renameAsked(loop.until, outside), body };
 }
 
 /** `*` stands for any characters. Written out by hand, since a glob from a file must not make an engine backtrack. */

@@ -11,16 +11,21 @@ interface Unrolling {
   readonly values: ReadonlyMap<string, string> | null;
 }
 
+/** What counted loops became, by id. */
+type Rounds = Map<string, readonly FormulaStep[]>;
+
 /**
  * Counted loops become `<loop>.iter<n>.<step>`, each round after the one before. Children come before their parent, which
- * contains them. A parent that is checked and tried again becomes a loop of its children until the check passes.
+ * contains them. A parent that is checked and tried again becomes a loop of its children until the check passes. Loops among children
+ * are noted in `within`, since steps around may need them.
  */
-export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling): FormulaStep[] {
+export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling, within: Rounds = new Map()): FormulaStep[] {
   const { limits, problems } = unrolling;
   const flat: FormulaStep[] = [];
   /** How many steps the rounds of loops have made. */
   let made = 0;
-  const rounds = new Map<string, readonly FormulaStep[]>();
+  const rounds: Rounds = new Map();
+  const inner: Rounds = new Map();
   for (const step of named(steps)) {
     const kinds = [step.loop && 'loop', step.children.length > 0 && 'children', step.expand && 'expand'].filter(
       Boolean,
@@ -39,13 +44,16 @@ export function unroll(steps: readonly FormulaStep[], unrolling: Unrolling): For
       rounds.set(step.id, unrolled);
       flat.push(step);
     } else if (step.loop !== null || step.children.length > 0) {
-      flat.push(...(step.loop === null ? unrollChildren(step, unrolling) : [unrollUntil(step, step.loop, unrolling)]));
+      flat.push(
+        ...(step.loop === null ? unrollChildren(step, unrolling, inner) : [unrollUntil(step, step.loop, unrolling)]),
+      );
     } else {
       flat.push(step);
     }
     if (!limits.allows(flat.length - rounds.size + made)) return [];
   }
-  return replaceSteps(flat, rounds, limits.work);
+  for (const [id, parts] of [...rounds, ...inner]) within.set(id, parts);
+  return replaceSteps(flat, new Map([...inner, ...rounds]), limits.work);
 }
 
 const ONE_ROUND = { first: 1, last: 1 };
@@ -79,7 +87,7 @@ function unrollRange(
     const body = bodyWith(String(first + round - 1));
     const own = new Set(body.map((part) => part.id));
     const rename = (id: string): string => (own.has(id) ? `${step.id}.iter${round}.${id}` : id);
-    const renamed = body.map((part) => renameStep(part, rename));
+    const renamed = body.map((part) => renameStep(part, rename, limits.work));
     steps.push(...behind(renamed, ends, limits.work));
     if (renamed.length > 0) ends = lastOf(renamed);
   }
@@ -134,12 +142,12 @@ function unrollUntil(step: FormulaStep, loop: FormulaLoop & { kind: 'until' }, u
   return { ...step, needs: [...new Set([...step.needs, ...outside])], loop: { ...loop, body: rounds } };
 }
 
-function unrollChildren(step: FormulaStep, unrolling: Unrolling): FormulaStep[] {
+function unrollChildren(step: FormulaStep, unrolling: Unrolling, inner: Rounds): FormulaStep[] {
   const { problems } = unrolling;
   if (step.checks.length > 0 && step.retry !== null) {
     return [unrollUntil(...checkedLoop(step, step.retry.attemptsMax), unrolling)];
   }
-  const children = unroll(step.children, unrolling);
+  const children = unroll(step.children, unrolling, inner);
   const parts = handOn(step, behind(children, step.needs, unrolling.limits.work), problems);
   const ids = children.map((child) => child.id);
   const parent: FormulaStep = {

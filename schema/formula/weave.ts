@@ -147,10 +147,15 @@ export function attach(
   });
 }
 
-export function noteUnknown(unknown: { readonly id: string; readonly at: Place }, problems: ProblemList): void {
+export function noteUnknown(
+  unknown: { readonly id: string; readonly at: Place; readonly severity?: 'error' | 'warning' },
+  problems: ProblemList,
+): void {
+  const { at, severity = 'error' } = unknown;
   problems.add({
     code: 'FORMULA_UNKNOWN_STEP',
-    at: unknown.at,
+    at,
+    severity,
     message: `no step is named ${unknown.id}`,
     fix: 'Name a step of this formula or of its parents.',
   });

@@ -44,7 +44,7 @@ it.each<[string, string, string, Readonly<Record<string, string>>?]>([
   ],
   [
     'branches',
-    broad(`compose={branch=[${many(20_000, () => '{from="a",steps=["b"],join="b"}')}]}`),
+    broad(`compose={branch=[${many(20_000, () => '{from="l.iter1.x",steps=["b"],join="b"}')}]}`),
     '2 FORMULA_TOO_BIG',
   ],
   ['advice', broad(`advice=[${many(20_000, () => '{target="*q*q",after={id="z"}}')}]`), '2 FORMULA_TOO_BIG'],
@@ -69,6 +69,15 @@ it.each<[string, string, string, Readonly<Record<string, string>>?]>([
     'conditions that are longer than all else',
     loop(4_900, `{id="x",condition="${'o.output.b or '.repeat(70)}o.output.b"}`).replace('[[', '[[steps]]\nid="o"\n[['),
     '9 FORMULA_TOO_BIG',
+  ],
+  [
+    'conditions that every expansion goes through',
+    broad(`compose={expand=[${many(50, () => '{target="b",with="t"}')}]}`).replace(
+      '{id="x"}',
+      `{id="x",condition="${'a.output.b or '.repeat(60)}a.output.b"}`,
+    ),
+    '2 FORMULA_TOO_BIG',
+    { t: T },
   ],
   ['a million rounds', 'formula="f"\nsteps=[{id="l",loop={count=1000000,body=[{id="x"}]}}]', '2 FORMULA_VALUE'],
   ['a range of a million', 'formula="f"\nsteps=[{id="l",loop={range="1..10^6",body=[{id="x"}]}}]', '2 FORMULA_TOO_BIG'],
