@@ -22,6 +22,9 @@ import type { TaskRow } from './task-rows';
  * the two last children of one that is waited for, come one after the other. `parent_blocked` goes down the tree a level at a time,
  * each level in a statement of its own after the level above is locked, so that it meets a child that is made meanwhile: making one
  * locks the parent and reads what the child inherits.
+ *
+ * Locks are taken in one order: the lock on edges, agents, tasks by id and with all that the change reaches (`lockReach`), convoys, and
+ * at the end the targets of messages. What slips through (an edge written between the look and the locks) is run again by `command`.
  */
 
 /** One kind of edge to one task, and whether it holds now; what `settle` compares with the rows. */

@@ -9,7 +9,7 @@ import * as input from './input';
 import { checkTask, insertTask } from './new-task';
 import { checkClose, checkDeferral, checkReason, closeTask, deferTask, reopenTask, undeferTask } from './progress';
 import { insertComment, insertNote } from './remarks';
-import { lockTask, selectTasks, taskView } from './task-rows';
+import { lockReach, lockTask, selectTasks, taskView } from './task-rows';
 import { checkPatch, updateTask } from './tasks';
 
 /** What one operation does in the transaction, after its input was checked; answers the task it was about. */
@@ -108,8 +108,16 @@ function prepare(operation: TaskOperation): Prepared {
  */
 async function lockNamed(unit: Unit, operations: readonly TaskOperation[]): Promise<void> {
   if (operations.some(writesEdges)) await takeLock(unit.trx, 'edges');
-  const ids = new Set(operations.flatMap(idsOf));
-  await sql`select id from tasks where id = any(${[...ids]}::text[]) order by id for no key update`.execute(unit.trx);
+  const all = sql`${[...new Set(operations.flatMap(idsOf))]}::text[]`;
+  const closing = sql`${[...new Set(operations.filter(mayClose).flatMap(idsOf))]}::text[]`;
+  const family = sql`array(select id from tasks where id = any(${closing})
+    union select parent_id from tasks where id = any(${closing}) and parent_id is not null)`;
+  await lockReach(unit.trx, { tasks: sql`${all} || ${family}`, waitedFor: family, above: sql`array[]::text[]` });
+}
+
+/** Or opens it again: what waits is touched. */
+function mayClose({ op, ...operation }: TaskOperation): boolean {
+  return op === 'close' || op === 'reopen' || ('patch' in operation && operation.patch.status !== undefined);
 }
 
 function writesEdges(operation: TaskOperation): boolean {

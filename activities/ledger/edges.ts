@@ -20,7 +20,7 @@ import { countChild, targetOf, transmit, transmits } from './blockage';
 import { record, takeLock, type Unit } from './command';
 import { convoysOf } from './convoy-members';
 import * as input from './input';
-import { noTask, type TaskRow } from './task-rows';
+import { lockReach, noTask, type TaskRow } from './task-rows';
 
 /** An edge that was checked. */
 export interface Edge {
@@ -61,7 +61,8 @@ export function checkEdge(edge: EdgeInput): Edge {
  */
 export async function addEdge(unit: Unit, edge: Edge): Promise<void> {
   if (edge.task_id === edge.depends_on_id) cycleRefused([edge.task_id, edge.task_id]);
-  const [task, target] = await lockBoth(unit, edge);
+  await takeLock(unit.trx, 'edges');
+  const [task, target] = await lockBoth(unit, edge, edge.type);
   const known = await sql<{ type: string; same: boolean; holds: boolean }>`
     select type, holds, metadata = ${edge.metadata}::jsonb and thread_id is not distinct from ${edge.thread_id} as same
     from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(unit.trx);
@@ -99,7 +100,12 @@ export async function addEdge(unit: Unit, edge: Edge): Promise<void> {
 
 /** An edge that is not there: nothing happens. */
 export async function removeEdge(unit: Unit, edge: Pick<Edge, 'task_id' | 'depends_on_id'>): Promise<void> {
-  const [task, target] = await lockBoth(unit, edge);
+  await takeLock(unit.trx, 'edges');
+  const known = await sql<{ type: DependencyType }>`
+    select type from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}`.execute(
+    unit.trx,
+  );
+  const [task, target] = await lockBoth(unit, edge, known.rows[0]?.type ?? null);
   const removed = await sql<{ type: string; holds: boolean }>`
     delete from task_dependencies where task_id = ${edge.task_id} and depends_on_id = ${edge.depends_on_id}
     returning type, holds`.execute(unit.trx);
@@ -155,14 +161,21 @@ async function leaveParent(unit: Unit, task: TaskRow, parent: TaskRow): Promise<
   await wakeConvoys(unit, task.id);
 }
 
-async function lockBoth(unit: Unit, edge: Pick<Edge, 'task_id' | 'depends_on_id'>): Promise<[TaskRow, TaskRow]> {
-  await takeLock(unit.trx, 'edges');
-  const { rows } = await sql<TaskRow>`
-    select * from tasks where id in (${edge.task_id}, ${edge.depends_on_id}) order by id for no key update`.execute(
-    unit.trx,
-  );
+/** Both ends, and what is held back or let go with the task; for a part also what waits for its whole. */
+async function lockBoth(
+  unit: Unit,
+  { task_id, depends_on_id }: Pick<Edge, 'task_id' | 'depends_on_id'>,
+  type: DependencyType | null,
+): Promise<[TaskRow, TaskRow]> {
+  const whole = type === 'parent-child' ? [depends_on_id] : [];
+  const held = type === 'parent-child' || (type !== null && isBlocking(type)) ? [task_id] : [];
+  const rows = await lockReach(unit.trx, {
+    tasks: sql`${[task_id, depends_on_id]}::text[]`,
+    waitedFor: sql`${whole}::text[]`,
+    above: sql`${held}::text[]`,
+  });
   const find = (id: TaskId) => rows.find((row) => row.id === id) ?? noTask(id);
-  return [find(edge.task_id), find(edge.depends_on_id)];
+  return [find(task_id), find(depends_on_id)];
 }
 
 /*

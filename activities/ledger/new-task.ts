@@ -5,13 +5,13 @@ import { childIdOf, taskIdOf, type TaskId } from '../../schema/ids';
 import type { TaskFields, TaskInput } from '../../schema/ledger';
 import type { TaskView } from '../../schema/views';
 import { countChild, transmits } from './blockage';
-import { record, type Unit } from './command';
+import { record, takeLock, type Unit } from './command';
 import { addMember } from './convoy-members';
 import { idNumber, sha256Hex } from './digest';
 import { addEdge, checkEdge, insertEdge, refuseClosedWhole, type Edge } from './edges';
 import * as input from './input';
 import { prefixOf } from './rigs';
-import { lockTask, taskView, viewTask, type TaskRow } from './task-rows';
+import { lockReach, noTask, taskView, viewTask, type TaskRow } from './task-rows';
 
 /** Input that was checked, with what was left out filled in. */
 export interface NewTask {
@@ -103,10 +103,12 @@ export async function insertTask(
   nth: number,
   digest = digestOfNew(unit, task, nth),
 ): Promise<TaskView> {
+  const { parent_id } = task;
+  const named = await lockNamed(unit, task);
   const row =
-    task.parent_id === null
+    parent_id === null
       ? await insertRoot(unit, task, digest)
-      : await insertChild(unit, task, task.parent_id, digest);
+      : await insertChild(unit, task, named.find((each) => each.id === parent_id) ?? noTask(parent_id), digest);
   record(
     unit,
     'task_created',
@@ -130,6 +132,18 @@ export async function insertTask(
   return taskView({ ...row, labels: [...task.labels], convoy_id: task.convoy_id, hook_id: null });
 }
 
+/** What the new task changes elsewhere, in the order that all commands keep: the lock on edges, then tasks by id. */
+async function lockNamed(unit: Unit, { parent_id, dependencies }: NewTask): Promise<TaskRow[]> {
+  if (dependencies.length > 0) await takeLock(unit.trx, 'edges');
+  if (parent_id === null && dependencies.length === 0) return [];
+  const whole = parent_id === null ? [] : [parent_id];
+  return lockReach(unit.trx, {
+    tasks: sql`${[...whole, ...dependencies.map((edge) => edge.depends_on_id)]}::text[]`,
+    waitedFor: sql`${whole}::text[]`,
+    above: sql`array[]::text[]`,
+  });
+}
+
 async function insertRoot(unit: Unit, task: NewTask, digest: string): Promise<TaskRow> {
   const prefix = await prefixOf(unit, task.rig_id);
   for (let length = 5; length <= 13; length++) {
@@ -139,8 +153,9 @@ async function insertRoot(unit: Unit, task: NewTask, digest: string): Promise<Ta
   throw new Error(`no free id for ${prefix} and ${digest}`);
 }
 
-async function insertChild(unit: Unit, task: NewTask, parent_id: TaskId, digest: string): Promise<TaskRow> {
-  const parent = await lockTask(unit.trx, parent_id);
+/** The parent must be locked, and what waits for it. */
+async function insertChild(unit: Unit, task: NewTask, parent: TaskRow, digest: string): Promise<TaskRow> {
+  const { id: parent_id } = parent;
   refuseClosedWhole(parent, { status: 'open' });
   const nth = parent.child_count + 1;
   const id = childIdOf(parent_id, nth);

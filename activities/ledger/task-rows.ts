@@ -63,24 +63,45 @@ export interface LockedTask {
   readonly parent: TaskRow | null;
 }
 
+/** What a change touches, each as an SQL array of ids. */
+interface Reach {
+  /** What changes itself. */
+  readonly tasks: RawBuilder<unknown>;
+  /** Of these also what waits for them. */
+  readonly waitedFor: RawBuilder<unknown>;
+  /** Of these also all that is below them: it is held back, or let go, with them. */
+  readonly above: RawBuilder<unknown>;
+}
+
 /**
- * The row, its parent, and all that waits for either of the two, locked in the order of their ids. The locks on the task and on its
- * parent are what counts: edges to a task are only written under its lock, and children are counted under the lock of their parent.
- * The others are taken so that two closers meet in the same order. @throws NOT_FOUND
+ * All that a change touches, locked in the order of their ids, so that two who change the same part of the graph come one after the other
+ * instead of being rolled back. Of what waits, its parts are locked too when one or two edges hold it, since then these may let go.
  */
-export async function lockForClosing(trx: Transaction<Database>, id: TaskId): Promise<LockedTask> {
+export async function lockReach(trx: Transaction<Database>, { tasks, waitedFor, above }: Reach): Promise<TaskRow[]> {
   // By an array of ids: with `or` between subqueries the whole table would be read.
   const { rows } = await sql<TaskRow>`
     select * from tasks where id = any(array(
-      select ${id}::text
-      union all
-      select parent_id from tasks where id = ${id}
-      union all
-      select task_id from task_dependencies where depends_on_id = ${id} and type = any(${BLOCKING}::text[])
-      union all
-      select d.task_id from tasks t join task_dependencies d on d.depends_on_id = t.parent_id
-      where t.id = ${id} and d.type = any(${BLOCKING}::text[])
+      with recursive waiting (id) as (
+        select task_id from task_dependencies where depends_on_id = any(${waitedFor}) and type = any(${BLOCKING}::text[])
+      ), below (id) as (
+        (select unnest(${above}) union select t.id from waiting w join tasks t on t.id = w.id where t.open_blockers <= 2)
+        union
+        select c.id from below b join tasks c on c.parent_id = b.id
+      )
+      select unnest(${tasks}) union all select id from waiting union all select id from below
     )) order by id for no key update`.execute(trx);
+  return rows;
+}
+
+/**
+ * The row, its parent, and all that waits for either of the two (see `lockReach`). The locks on the task and on its parent are what
+ * counts: edges to a task are only written under its lock, and children are counted under the lock of their parent. The others are taken
+ * so that two closers meet in the same order. @throws NOT_FOUND
+ */
+export async function lockForClosing(trx: Transaction<Database>, id: TaskId): Promise<LockedTask> {
+  const family = sql`array(select ${id}::text union all select parent_id from tasks where id = ${id} and parent_id is not null)`;
+  const held = sql`array(select id from tasks where id = ${id} and open_blockers > 0)`;
+  const rows = await lockReach(trx, { tasks: family, waitedFor: family, above: held });
   const task = rows.find((row) => row.id === id) ?? noTask(id);
   if (task.parent_id === null) return { task, parent: null };
   // Moved to another parent between the look and the lock.

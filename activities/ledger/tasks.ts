@@ -88,11 +88,13 @@ export function checkPatch(patch: TaskPatch): CheckedPatch {
 
 export async function updateTask(unit: Unit, id: TaskId, patch: TaskPatch, checked: CheckedPatch): Promise<TaskView> {
   const { columns, status } = checked;
+  // Before the task, as every command that names an agent does.
+  if (patch.assigned_agent_id != null) await expectActive(unit.trx, patch.assigned_agent_id);
   const { task, parent } =
     status === null ? { task: await lockTask(unit.trx, id), parent: null } : await lockForClosing(unit.trx, id);
   const { before, after } = changes(
     { ...task, due_at: task.due_at?.toISOString() ?? null },
-    await withAssignee(unit, { ...columns }, patch.assigned_agent_id),
+    patch.assigned_agent_id === undefined ? columns : { ...columns, assigned_agent_id: patch.assigned_agent_id },
   );
   if (Object.keys(after).length > 0) {
     await unit.trx
@@ -122,12 +124,6 @@ export async function updateTask(unit: Unit, id: TaskId, patch: TaskPatch, check
     });
   }
   return viewTask(unit.trx, id);
-}
-
-async function withAssignee(unit: Unit, columns: JsonObject, agent: string | null | undefined): Promise<JsonObject> {
-  if (agent === undefined) return columns;
-  if (agent !== null) await expectActive(unit.trx, agent);
-  return { ...columns, assigned_agent_id: agent };
 }
 
 /** The metadata after the change, which is made from the locked row: two who set different keys lose nothing. Null: as it was. */

@@ -348,6 +348,9 @@ async function tryStart(
     'shared_buffers=128MB',
     '-c',
     'fsync=on',
+    // Two commands that wait for each other are rare, and one of them is run again: after a second, when nothing is said here.
+    '-c',
+    'deadlock_timeout=200ms',
   ]);
   const child = spawn(file, args, { ...options, detached: true, stdio: ['ignore', log, log] });
   closeSync(log);

@@ -174,8 +174,8 @@ export class LedgerModel {
     const word = patch.status === undefined ? null : statusOf(patch.status);
     if (patch.status !== undefined && word === null) throw new Refusal('INVALID_INPUT');
     if (patch.priority !== undefined && !isPriority(patch.priority)) throw new Refusal('INVALID_INPUT');
-    const task = this.task(id);
     if (patch.assigned_agent_id != null) this.expectActive(patch.assigned_agent_id);
+    const task = this.task(id);
     const { priority, type, pinned, owner, assigned_agent_id } = patch;
     for (const [key, value] of Object.entries({ priority, type, pinned, owner, assigned_agent_id })) {
       if (value !== undefined) Object.assign(task, { [key]: value });
