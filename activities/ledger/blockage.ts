@@ -7,6 +7,7 @@ import { statusAt, type TaskStatus } from '../../schema/task/status';
 import type { BlockedTaskView } from '../../schema/views';
 import type { Unit } from './command';
 import type { TaskRow } from './task-rows';
+import { withTables } from './wisps-as-tasks';
 
 /*
  * What holds a task back is kept, not computed when it is asked for, so that `ready` stays one scan of a partial index: 0.6 ms in the
@@ -151,10 +152,11 @@ export async function refuseBlocked(trx: Transaction<Database>, task: TaskRow, h
   });
 }
 
-/** What holds back each of these tasks. */
+/** What holds back each of these tasks; with wisps, also each of these wisps. */
 export async function blockersOf(
   db: Pick<Transaction<Database>, 'getExecutor'>,
   ids: readonly TaskId[],
+  wisps = false,
 ): Promise<Map<TaskId, Pick<BlockedTaskView, 'blocked_by' | 'blocked_ancestor'>>> {
   const { rows } = await sql<{
     id: string;
@@ -165,7 +167,7 @@ export async function blockersOf(
       defer_until: string | null;
     })[];
   }>`
-    select t.id, (
+    ${withTables(wisps)}select t.id, (
       with recursive above (id, parent_id, depth, waits) as (
         select p.id, p.parent_id, 1, p.status <> 'closed' and p.open_blockers > 0 from tasks p where p.id = t.parent_id
         union all
@@ -176,7 +178,10 @@ export async function blockersOf(
       select jsonb_agg(jsonb_build_object('id', b.id, 'type', d.type, 'status', b.status, 'title', b.title, 'outcome', b.outcome,
           'defer_until', b.defer_until)
         order by b.id)
-      from task_dependencies d join tasks b on b.id = d.depends_on_id where d.task_id = t.id and d.holds
+      from (
+        select depends_on_id, type from task_dependencies where task_id = t.id and holds
+        union all select needed, 'blocks' from wisps w cross join unnest(w.depends_on) needed where ${wisps}::boolean and w.id = t.id
+      ) d join tasks b on b.id = d.depends_on_id and (b.status <> 'closed' or d.type <> 'blocks')
     ), '[]') as blocked_by
     from tasks t where t.id = any(${[...ids]}::text[])`.execute(db);
   return new Map(

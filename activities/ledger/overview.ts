@@ -1,6 +1,6 @@
 import { sql, type RawBuilder } from 'kysely';
 import { TownError } from '../../schema/errors';
-import type { Ledger, StaleFilter } from '../../schema/ledger';
+import type { Ledger, StaleFilter, TaskConditions } from '../../schema/ledger';
 import { likenesses, SCORE_MIN, type Comparable } from '../../schema/task/duplicates';
 import type { StaleTaskView, TaskStatsView } from '../../schema/task/overview';
 import type { Store } from './command';
@@ -9,7 +9,8 @@ import { allOf } from './pages';
 import { IS_READY } from './ready';
 import { BLOCKED, DORMANT, OVERDUE, STATUS } from './task-expressions';
 import { sharedConditions } from './task-filter';
-import { findTask } from './task-rows';
+import { noTask, selectTasks } from './task-rows';
+import { withTables } from './wisps-as-tasks';
 
 /** Work in progress is left alone so long before it counts as stale: sessions and messages have their delays. */
 const GRACE_MINUTES = 5;
@@ -33,11 +34,14 @@ export function overviewReads(store: Store): OverviewReads {
       if (!(score_min >= 0.3 && score_min <= 1)) {
         throw new TownError('INVALID_INPUT', `score ${score_min} is not a number from 0.3 to 1`);
       }
-      if (task_id !== undefined) await findTask(store.db, task_id);
+      const wisps = conditions.wisps === true;
+      if (task_id !== undefined && (await selectTasks(store.db, sql`where id = ${task_id}`, wisps)).length === 0) {
+        noTask(task_id);
+      }
       const where = [...sharedConditions(conditions), ...(closed ? [] : [sql`status <> 'closed'`])];
       const columns = sql`id, title, left(description, ${DESCRIPTION_CHARACTERS}) as description, ${STATUS} as status, created_at`;
       const { rows } = await sql<Omit<Comparable, 'created_at'> & { status: string; created_at: Date }>`
-        (select ${columns} from tasks where id = ${task_id ?? null})
+        ${withTables(wisps)}(select ${columns} from tasks where id = ${task_id ?? null})
         union all
         (select ${columns} from tasks where ${allOf(where)} and id is distinct from ${task_id ?? null}
           order by created_at desc, id desc limit ${COMPARED_MAX + 1})`.execute(store.db);
@@ -60,7 +64,7 @@ export function overviewReads(store: Store): OverviewReads {
       };
     },
     async taskStats(filter) {
-      const { rows } = await statsQuery(allOf(sharedConditions(filter))).execute(store.db);
+      const { rows } = await statsQuery(filter).execute(store.db);
       const [row] = rows;
       if (row === undefined) throw new Error('a count without a row');
       return row.counts;
@@ -103,7 +107,7 @@ function staleQuery(filter: StaleFilter, size: number): RawBuilder<StaleRow> {
   const isSaid = (table: RawBuilder<unknown>) =>
     sql`exists (select 1 from ${table} r where r.task_id = t.id and r.created_at >= ${old})`;
   return sql`
-    select id, title, seen as status, type, priority, rig_id, assigned_agent_id, molecule_id, reason, updated_at,
+    ${withTables(filter.wisps === true)}select id, title, seen as status, type, priority, rig_id, assigned_agent_id, molecule_id, reason, updated_at,
       greatest(updated_at, molecule_updated_at, (select max(n.created_at) from task_notes n where n.task_id = found.id),
         (select max(c.created_at) from task_comments c where c.task_id = found.id)) as touched_at
     from (
@@ -131,23 +135,22 @@ function staleQuery(filter: StaleFilter, size: number): RawBuilder<StaleRow> {
     where reason is not null order by updated_at, id limit ${size}`;
 }
 
-function statsQuery(where: RawBuilder<unknown>): RawBuilder<{ counts: TaskStatsView }> {
+function statsQuery(filter: TaskConditions): RawBuilder<{ counts: TaskStatsView }> {
   const countsBy = (key: RawBuilder<unknown>) =>
     sql`coalesce((select jsonb_object_agg(key, n order by key) from (select ${key} as key, count(*) as n from found group by 1) g), '{}')`;
   const success = sql`status = 'closed' and outcome in ('done', 'merged')`;
   const leadHours = sql`extract(epoch from completed_at - created_at) / 3600`;
-  return sql`
-    with found as materialized (
-      select id, status, type, priority, outcome, pinned, created_at, completed_at,
+  const found = sql`found as materialized (
+      select id, title, status, type, priority, outcome, pinned, created_at, completed_at,
         ${STATUS} as seen,
         ${IS_READY} as is_ready,
         ${BLOCKED} as is_blocked,
         ${DORMANT} as is_deferred,
         ${OVERDUE} as is_overdue,
         status <> 'closed' and open_children = 0 and closed_children > 0 as is_closable
-      from tasks where ${where}
-    )
-    select jsonb_build_object(
+      from tasks where ${allOf(sharedConditions(filter))}
+    )`;
+  return sql`${withTables(filter.wisps === true, found)}select jsonb_build_object(
       'total', count(*),
       'by_status', ${countsBy(sql`seen`)},
       'by_type', ${countsBy(sql`type`)},
@@ -161,7 +164,7 @@ function statsQuery(where: RawBuilder<unknown>): RawBuilder<{ counts: TaskStatsV
       'lead_hours_average', round(avg(${leadHours}) filter (where ${success}), 2),
       'lead_hours_median', round((percentile_cont(0.5) within group (order by ${leadHours}) filter (where ${success}))::numeric, 2),
       'closed_last_7_days', count(*) filter (where status = 'closed' and completed_at > clock_timestamp() - interval '7 days'),
-      'oldest', (select jsonb_build_object('id', o.id, 'title', (select title from tasks where tasks.id = o.id), 'created_at',
+      'oldest', (select jsonb_build_object('id', o.id, 'title', o.title, 'created_at',
           to_char(o.created_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
         from found o where o.status <> 'closed' order by o.created_at, o.id limit 1)
     ) as counts from found`;

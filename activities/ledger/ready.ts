@@ -31,6 +31,7 @@ export function readyReads(store: Store): Pick<Ledger, 'readyPage' | 'blockedTas
       const held = await blockersOf(
         store.db,
         page.items.map((row) => row.id),
+        filter.wisps,
       );
       return mapPage(page, (row) => ({
         ...taskView(row),

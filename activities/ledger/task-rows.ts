@@ -5,7 +5,7 @@ import type { TaskId } from '../../schema/ids';
 import { BLOCKING_TYPES } from '../../schema/task/dependency';
 import { statusAt, type TaskStatus } from '../../schema/task/status';
 import type { TaskView } from '../../schema/views';
-import { WITH_WISPS } from './wisps-as-tasks';
+import { withTables } from './wisps-as-tasks';
 
 export type TaskRow = Omit<Selectable<Database['tasks']>, 'status'> & { status: TaskStatus };
 export type TaskWithMore = TaskRow & {
@@ -37,7 +37,7 @@ export async function viewableTasks(
   wisps: boolean,
 ): Promise<TaskWithMore[]> {
   const { rows } = await sql<TaskWithMore>`
-    ${wisps ? WITH_WISPS : sql``}select t.*, ${MORE} from (select *, row_number() over () as place from (${query}) found) t
+    ${withTables(wisps)}select t.*, ${MORE} from (select *, row_number() over () as place from (${query}) found) t
     order by t.place`.execute(db);
   return rows;
 }

@@ -1,10 +1,10 @@
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 
 /**
- * Put before a query on `tasks` and `labels`, it makes both hold the short-lived tasks too: within the query the two names are these
+ * The tables `tasks` and `labels` with the short-lived tasks among them, to be put after `with`: within the query the two names are these
  * unions. The whole table is read, so it is there for those who ask for wisps and for nobody else.
  */
-export const WITH_WISPS = sql`with tasks as (
+const WISP_TABLES = sql`tasks as (
   select id, digest, rig_id, title, description, type, status, priority, assigned_agent_id, parent_id, acceptance, metadata, molecule_id,
     open_blockers, parent_blocked, outcome, close_reason, defer_until, due_at, owner, design, spec_id, external_ref, source_system,
     estimated_minutes, pinned, started_at, created_by, created_at, updated_at, completed_at, child_count, open_children, closed_children,
@@ -22,4 +22,10 @@ export const WITH_WISPS = sql`with tasks as (
   select task_id, label from labels
   union all
   select w.id, l.label from wisps w cross join lateral unnest(w.labels) l (label)
-) `;
+)`;
+
+/** What stands before a query on `tasks` and `labels`: nothing, unless wisps are asked for too, or it has tables of its own. */
+export function withTables(wisps: boolean, own?: RawBuilder<unknown>): RawBuilder<unknown> {
+  const tables = [...(wisps ? [WISP_TABLES] : []), ...(own === undefined ? [] : [own])];
+  return tables.length === 0 ? sql`` : sql`with ${sql.join(tables)} `;
+}

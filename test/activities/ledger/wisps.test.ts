@@ -72,6 +72,41 @@ test('is made with what was said of it, and lives as long as its type says', asy
   }
 });
 
+test('is among what is stale, alike, blocked or counted when wisps are asked for', async () => {
+  const label = 'overview';
+  const first = await make('Twice said', { labels: [label] });
+  const again = await make('Twice said', { labels: [label], depends_on: [first.id] });
+  await sql`update wisps set updated_at = now() - interval '1 minute' where id = ${first.id}`.execute(town.db);
+  await sql`update wisps set status = 'in_progress', updated_at = now() - interval '1 hour' where id = ${again.id}`.execute(
+    town.db,
+  );
+  const both = { label, wisps: true };
+  const { ledger } = town;
+  expect((await ledger.staleTasks({ ...both, days: 0 })).items.map((task) => [task.id, task.reason])).toEqual([
+    [again.id, 'nobody'],
+    [first.id, 'untouched'],
+  ]);
+  const [pair] = (await ledger.duplicateTasks(both)).items;
+  expect(new Set([pair?.id, pair?.of])).toEqual(new Set([first.id, again.id]));
+  expect((await ledger.duplicateTasks({ ...both, task_id: first.id })).items).toHaveLength(1);
+  expect((await ledger.blockedTasks(both)).items).toMatchObject([
+    { id: again.id, blocked_by: [{ id: first.id, type: 'blocks' }] },
+  ]);
+  expect(await ledger.taskStats(both)).toMatchObject({
+    total: 2,
+    blocked: 1,
+    ready: 1,
+    oldest: { id: first.id, title: 'Twice said' },
+  });
+  for (const items of [
+    (await ledger.staleTasks({ label, days: 0 })).items,
+    (await ledger.duplicateTasks({ label })).items,
+  ]) {
+    expect(items).toEqual([]);
+  }
+  expect(await ledger.taskStats({ label })).toMatchObject({ total: 0 });
+});
+
 test('is in no list and never ready, unless wisps are asked for', async () => {
   const wisp = await make('Hidden', { labels: ['only-here'] });
   const ids = async (filter: object) => (await town.ledger.listTasks(filter)).items.map((task) => task.id);
