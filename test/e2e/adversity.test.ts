@@ -5,6 +5,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, wr
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import { requestOf } from '../../cli/ask';
 import { findProcesses } from '../../activities/provision/process';
 import type { SocketAnswer } from '../../schema/desk';
 import type { TaskView } from '../../schema/views';
@@ -227,9 +228,9 @@ function partOf(town: DrivenTown, part: 'postgres' | 'temporal'): { readonly pid
   return state[part] as { pid: number; url: string }; // the supervisor's own file
 }
 
+/** As the command line says it: a key belongs to its asker. */
 function request(argv: readonly string[]) {
-  const user = process.env['USER'] ?? process.env['LOGNAME'] ?? ''; // as the command line says it: a key belongs to its asker
-  return { v: 1, id: 7, argv, cwd: '/', tty: false, user };
+  return { ...requestOf('', argv, false, '/'), id: 7 };
 }
 
 function open(town: DrivenTown): Promise<Socket> {
