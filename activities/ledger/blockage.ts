@@ -6,6 +6,7 @@ import { BLOCKING_TYPES, holdings, holdsForEver, type DependencyTarget } from '.
 import { statusAt, type TaskStatus } from '../../schema/task/status';
 import type { BlockedTaskView } from '../../schema/views';
 import type { Unit } from './command';
+import { openConvoysOf, wakeConvoysOf } from './convoy-members';
 import type { TaskRow } from './task-rows';
 import { withTables } from './wisps-as-tasks';
 
@@ -87,10 +88,7 @@ export const WOKEN = sql`select id from counted where open_blockers = 0 and not 
 export async function settle(unit: Unit, id: TaskId, target: DependencyTarget): Promise<void> {
   const { rows } = await sql<{ parents: string[]; wake: string[] }>`
     with ${countingOf(holdingsOf(id, target))}
-    select ${TURNED_PARENTS} as parents, array(
-      select distinct c.id from convoy_members m join convoys c on c.id = m.convoy_id
-      where c.status <> 'completed' and m.task_id in (${WOKEN})
-    ) as wake`.execute(unit.trx);
+    select ${TURNED_PARENTS} as parents, array(${openConvoysOf(WOKEN)}) as wake`.execute(unit.trx);
   for (const convoy of rows[0]?.wake ?? []) unit.wakeConvoys.add(convoy);
   await transmit(unit, rows[0]?.parents ?? []);
 }
@@ -127,13 +125,6 @@ export async function countChild(
     openChildren: target.openChildren + change.open,
     closedChildren: target.closedChildren + change.closed,
   });
-}
-
-async function wakeConvoysOf(unit: Unit, tasks: readonly TaskId[]): Promise<void> {
-  const { rows } = await sql<{ id: string }>`
-    select distinct c.id from convoy_members m join convoys c on c.id = m.convoy_id
-    where c.status <> 'completed' and m.task_id = any(${[...tasks]}::text[])`.execute(unit.trx);
-  for (const { id } of rows) unit.wakeConvoys.add(id);
 }
 
 /** @throws OPEN_BLOCKERS with what holds the task back, itself or from above. */

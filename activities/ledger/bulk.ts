@@ -3,7 +3,7 @@ import { TownError, unreachable } from '../../schema/errors';
 import type { TaskId } from '../../schema/ids';
 import type { Ledger, TaskOperation } from '../../schema/ledger';
 import { command, takeLock, type Store, type Unit } from './command';
-import { isRetryable, toTownError } from './failures';
+import { withPlace } from './failures';
 import { addEdge, checkEdge, removeEdge } from './edges';
 import * as input from './input';
 import { checkTask, insertTask } from './new-task';
@@ -141,13 +141,8 @@ function idsOf(operation: TaskOperation): readonly TaskId[] {
   }
 }
 
-/** A refusal says which of the operations it is about; anything else passes unchanged, and what lost against another is run again. */
+/** A refusal says which of the operations it is about. */
 function placed(thrown: unknown, { line }: TaskOperation, nth: number): unknown {
-  const error = isRetryable(thrown) ? thrown : toTownError(thrown);
-  if (!(error instanceof TownError)) return error;
-  return new TownError(error.code, line === undefined ? error.message : `line ${line}: ${error.message}`, {
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
-    details: { ...error.details, operation: nth + 1, ...(line === undefined ? {} : { line }) },
-    cause: error,
-  });
+  const details = { operation: nth + 1, ...(line === undefined ? {} : { line }) };
+  return withPlace(thrown, line === undefined ? null : `line ${line}`, details);
 }

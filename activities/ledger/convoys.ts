@@ -8,12 +8,11 @@ import type { Ledger } from '../../schema/ledger';
 import type { ConvoyRunInput } from '../../schema/runs';
 import type { ConvoyTaskView, ConvoyView } from '../../schema/views';
 import { command, record, tell, type Store, type Unit } from './command';
-import { addMember, lockConvoy } from './convoy-members';
+import { addMembers, lockConvoy } from './convoy-members';
 import { base36Of, sha256Hex } from './digest';
 import * as input from './input';
 import { mapPage, newestFirst } from './pages';
 import { findRig } from './rigs';
-import { findTask } from './task-rows';
 
 type ConvoyCommands = Pick<
   Ledger,
@@ -47,7 +46,6 @@ export function convoyCommands(store: Store): ConvoyCommands {
     },
     addToConvoy(ask, id, tasks) {
       return command(store, ask, 'addToConvoy', { id, tasks }, async (unit) => {
-        await lockConvoy(unit.trx, id);
         await addMembers(unit, id, tasks);
         record(unit, 'convoy_extended', { convoy_id: id }, { tasks });
         return findConvoy(unit.trx, id);
@@ -97,13 +95,6 @@ async function insertConvoy(
     if (rows[0] !== undefined) return rows[0].id;
   }
   throw new Error(`no free id for convoy ${name}`);
-}
-
-async function addMembers(unit: Unit, id: ConvoyId, tasks: readonly string[]): Promise<void> {
-  for (const task of tasks) {
-    await findTask(unit.trx, task);
-    await addMember(unit, id, task);
-  }
 }
 
 async function complete(unit: Unit, id: ConvoyId): Promise<ConvoyView> {

@@ -18,7 +18,7 @@ import {
 } from '../../schema/task/dependency';
 import { countChild, targetOf, transmit, transmits } from './blockage';
 import { record, takeLock, type Unit } from './command';
-import { convoysOf } from './convoy-members';
+import { wakeConvoysOf } from './convoy-members';
 import * as input from './input';
 import { lockReach, noTask, type TaskRow } from './task-rows';
 
@@ -134,11 +134,7 @@ async function countBlockers(unit: Unit, task: TaskRow, change: number): Promise
   const open_blockers = task.open_blockers + change;
   await sql`update tasks set open_blockers = ${open_blockers} where id = ${task.id}`.execute(unit.trx);
   if (task.open_blockers > 0 !== open_blockers > 0) await transmit(unit, [task.id]);
-  if (open_blockers === 0) await wakeConvoys(unit, task.id);
-}
-
-async function wakeConvoys(unit: Unit, task: TaskId): Promise<void> {
-  for (const convoy of await convoysOf(unit.trx, task)) unit.wakeConvoys.add(convoy);
+  if (open_blockers === 0) await wakeConvoysOf(unit, [task.id]);
 }
 
 async function enterParent(unit: Unit, task: TaskRow, parent: TaskRow): Promise<void> {
@@ -158,7 +154,7 @@ async function leaveParent(unit: Unit, task: TaskRow, parent: TaskRow): Promise<
   await sql`update tasks set parent_id = null, parent_blocked = false where id = ${task.id}`.execute(unit.trx);
   if (task.parent_blocked) await transmit(unit, [task.id]);
   await countChild(unit, parent, task.status === 'closed' ? { open: 0, closed: -1 } : { open: -1, closed: 0 });
-  await wakeConvoys(unit, task.id);
+  await wakeConvoysOf(unit, [task.id]);
 }
 
 /** Both ends, and what is held back or let go with the task; for a part also what waits for its whole. */

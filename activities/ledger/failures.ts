@@ -1,4 +1,5 @@
 import { TownError } from '../../schema/errors';
+import type { JsonObject } from '../../schema/json';
 
 const GONE = new Set([
   'ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ENOENT', 'ETIMEDOUT', 'EPIPE', 'EHOSTUNREACH', 'EAI_AGAIN',
@@ -38,6 +39,20 @@ export function toTownError(error: unknown): unknown {
   if (code === '23505') return new TownError('ALREADY_EXISTS', detailOf(error) ?? message, { cause: error });
   if (code === '23503') return new TownError('NOT_FOUND', detailOf(error) ?? message, { cause: error });
   return error;
+}
+
+/**
+ * A refusal that says where in a larger request it arose; `place` stands before its message. Anything else passes unchanged, and so does
+ * what lost against another transaction: the request is run again as a whole.
+ */
+export function withPlace(thrown: unknown, place: string | null, details: JsonObject): unknown {
+  const error = isRetryable(thrown) ? thrown : toTownError(thrown);
+  if (!(error instanceof TownError)) return error;
+  return new TownError(error.code, place === null ? error.message : `${place}: ${error.message}`, {
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    details: { ...error.details, ...details },
+    cause: error,
+  });
 }
 
 function codeOf(error: unknown): string | null {

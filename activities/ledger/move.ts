@@ -24,6 +24,7 @@ import {
   type Holding,
 } from './blockage';
 import { record, tell, type Unit } from './command';
+import { openConvoysOf } from './convoy-members';
 import { openGatesOf } from './gates';
 import { MORE, taskView, type TaskRow, type TaskWithMore } from './task-rows';
 
@@ -142,10 +143,7 @@ async function updateTask(unit: Unit, task: TaskRow, after: MovedColumns, parent
       update tasks set open_children = open_children - ${turn}::int, closed_children = closed_children + ${turn}::int
       where id = ${turn === 0 ? null : task.parent_id}
     ), ${countingOf(turnedEdges(task, after, turn, parent))}
-    select t.*, ${MORE}, ${TURNED_PARENTS} as parents, array(
-      select distinct c.id from convoy_members m join convoys c on c.id = m.convoy_id
-      where c.status <> 'completed' and m.task_id in (select ${id}::text union all ${WOKEN})
-    ) as wake
+    select t.*, ${MORE}, ${TURNED_PARENTS} as parents, array(${openConvoysOf(sql`select ${id}::text union all ${WOKEN}`)}) as wake
     from moved t`.execute(unit.trx);
   const row = rows[0];
   if (row === undefined) throw new Error(`${id} vanished under its lock`);

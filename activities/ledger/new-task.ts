@@ -6,7 +6,7 @@ import type { TaskFields, TaskInput } from '../../schema/ledger';
 import type { TaskView } from '../../schema/views';
 import { countChild, transmits } from './blockage';
 import { record, takeLock, type Unit } from './command';
-import { addMember } from './convoy-members';
+import { addMembers } from './convoy-members';
 import { idNumber, sha256Hex } from './digest';
 import { addEdge, checkEdge, insertEdge, refuseClosedWhole, type Edge } from './edges';
 import * as input from './input';
@@ -127,7 +127,7 @@ export async function insertTask(
     },
   );
   for (const edge of task.dependencies) await addEdge(unit, { ...edge, task_id: row.id });
-  if (task.convoy_id !== null) await addMember(unit, task.convoy_id, row.id);
+  if (task.convoy_id !== null) await addMembers(unit, task.convoy_id, [row.id]);
   if (task.dependencies.length > 0) return viewTask(unit.trx, row.id);
   return taskView({ ...row, labels: [...task.labels], convoy_id: task.convoy_id, hook_id: null });
 }

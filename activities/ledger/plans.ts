@@ -1,11 +1,10 @@
 import { sql } from 'kysely';
-import { TownError } from '../../schema/errors';
 import { parseAgentAddress, type TaskId } from '../../schema/ids';
 import type { Ledger, TaskInput, TaskPatch } from '../../schema/ledger';
 import { checkPlan, type PlanNode, type PlanRef } from '../../schema/task/plan';
 import { command, takeLock, type Store, type Unit } from './command';
 import { addEdge, checkEdge } from './edges';
-import { isRetryable, toTownError } from './failures';
+import { withPlace } from './failures';
 import { checkTask, insertTask } from './new-task';
 import { selectTasks, taskView } from './task-rows';
 import { checkPatch, updateTask } from './tasks';
@@ -85,7 +84,7 @@ function placed<T>(at: string, check: () => T): T {
   try {
     return check();
   } catch (error) {
-    throw withPlace(at, error);
+    throw withPlace(error, at, { at });
   }
 }
 
@@ -93,16 +92,6 @@ async function refusedAt<T>(at: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    // What lost against another transaction is run again as a whole.
-    throw isRetryable(error) ? error : withPlace(at, toTownError(error));
+    throw withPlace(error, at, { at });
   }
-}
-
-function withPlace(at: string, error: unknown): unknown {
-  if (!(error instanceof TownError)) return error;
-  return new TownError(error.code, `${at}: ${error.message}`, {
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
-    details: { ...error.details, at },
-    cause: error,
-  });
 }

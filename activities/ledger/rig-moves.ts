@@ -4,6 +4,7 @@ import type { TaskId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
 import { isHeld } from '../../schema/task/status';
 import { command, record, type Store } from './command';
+import { wakeConvoysOf } from './convoy-members';
 import * as input from './input';
 import { findRig } from './rigs';
 import { noTask, selectTasks, taskView, type TaskRow } from './task-rows';
@@ -49,10 +50,7 @@ export function rigMoveCommands(store: Store): Pick<Ledger, 'moveTasks'> {
           );
         }
         // A convoy without a rig of its own feeds its members to theirs.
-        const convoys = await sql<{ id: string }>`
-          select distinct c.id from convoy_members m join convoys c on c.id = m.convoy_id
-          where c.status <> 'completed' and m.task_id = any(${moved}::text[])`.execute(unit.trx);
-        for (const { id } of convoys.rows) unit.wakeConvoys.add(id);
+        await wakeConvoysOf(unit, moved);
         const views = await selectTasks(
           unit.trx,
           sql`where id = any(${rows.map((row) => row.id)}::text[]) order by id`,
