@@ -143,6 +143,15 @@ export async function refuseBlocked(trx: Transaction<Database>, task: TaskRow, h
   });
 }
 
+/** Id of the nearest ancestor of the row `t` that is held back itself; null when there is none. */
+export const HELD_ANCESTOR = sql`(
+  with recursive above (id, parent_id, waits) as (
+    select p.id, p.parent_id, p.status <> 'closed' and p.open_blockers > 0 from tasks p where p.id = t.parent_id
+    union all
+    select p.id, p.parent_id, p.status <> 'closed' and p.open_blockers > 0
+    from above a join tasks p on p.id = a.parent_id where not a.waits
+  ) select id from above where waits)`;
+
 /** What holds back each of these tasks; with wisps, also each of these wisps. */
 export async function blockersOf(
   db: Pick<Transaction<Database>, 'getExecutor'>,
@@ -158,14 +167,7 @@ export async function blockersOf(
       defer_until: string | null;
     })[];
   }>`
-    ${withTables(wisps)}select t.id, (
-      with recursive above (id, parent_id, depth, waits) as (
-        select p.id, p.parent_id, 1, p.status <> 'closed' and p.open_blockers > 0 from tasks p where p.id = t.parent_id
-        union all
-        select p.id, p.parent_id, a.depth + 1, p.status <> 'closed' and p.open_blockers > 0
-        from above a join tasks p on p.id = a.parent_id where not a.waits
-      ) select id from above where waits
-    ) as blocked_ancestor, coalesce((
+    ${withTables(wisps)}select t.id, ${HELD_ANCESTOR} as blocked_ancestor, coalesce((
       select jsonb_agg(jsonb_build_object('id', b.id, 'type', d.type, 'status', b.status, 'title', b.title, 'outcome', b.outcome,
           'defer_until', b.defer_until)
         order by b.id)

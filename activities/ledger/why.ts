@@ -3,6 +3,7 @@ import type { Database } from '../../schema/db/tables';
 import type { TaskId } from '../../schema/ids';
 import type { Ledger } from '../../schema/ledger';
 import { explain, LISTED, type WhyFacts } from '../../schema/task/why';
+import { HELD_ANCESTOR } from './blockage';
 import type { Store } from './command';
 import { noTask } from './task-rows';
 
@@ -67,15 +68,8 @@ const FREE_SINCE = sql`coalesce((select r.at from recent r
     or (r.type = 'task_status_changed' and r.payload->'after'->>'status' = 'open')
   order by r.id desc limit 1), t.created_at)`;
 
-/** The nearest ancestor that is held back itself, as in `blockersOf`. */
-const ABOVE = sql`(
-  with recursive above (id, parent_id, waits) as (
-    select p.id, p.parent_id, p.status <> 'closed' and p.open_blockers > 0 from tasks p where p.id = t.parent_id
-    union all
-    select p.id, p.parent_id, p.status <> 'closed' and p.open_blockers > 0
-    from above a join tasks p on p.id = a.parent_id where not a.waits
-  ) select jsonb_build_object('id', p.id, 'title', p.title) || ${heldOf(sql`p.id`)}
-    from above a join tasks p on p.id = a.id where a.waits limit 1)`;
+const ABOVE = sql`(select jsonb_build_object('id', p.id, 'title', p.title) || ${heldOf(sql`p.id`)}
+  from tasks p where p.id = ${HELD_ANCESTOR})`;
 
 /** As `NOT_BELOW_DORMANT` of ready: one level up. */
 const DORMANT_PARENT = sql`(select jsonb_build_object('id', p.id, 'until', ${iso(sql`p.defer_until`)}) from tasks p
