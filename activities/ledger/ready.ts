@@ -68,9 +68,8 @@ export function readyOf(
   ];
   const { newSince, after } = start;
   const { order, slices } = orderingOf(filter.sort ?? 'priority', newSince);
-  const most = sql.lit(roundedUp(size));
   const branch = (where: readonly RawBuilder<unknown>[], by: RawBuilder<unknown>) => sql`
-    (select * from tasks where ${allOf([...where, ...conditions])} order by ${by} limit ${most})`;
+    (select * from tasks where ${allOf([...where, ...conditions])} order by ${by} limit ${size})`;
   const parts = slices.map((slice) => ({
     ...slice,
     where: allOf([slice.where, ...further(slice, after)]),
@@ -80,14 +79,6 @@ export function readyOf(
       ? [branch([withOneOf(few), anyOf(deferrals), anyOf(parts.map((part) => part.where))], order)]
       : parts.flatMap((part) => deferrals.map((deferral) => branch([deferral, part.where], part.by)));
   return sql`select * from (${sql.join(branches, sql` union all `)}) found order by ${order} limit ${size}`;
-}
-
-/**
- * What a branch reads at most stands in its text, since for a limit that it does not know Postgres plans the whole table, and so plans
- * anew each time: 1.4 ms, beside 0.6 of reading. In few steps, since each is a statement of its own.
- */
-function roundedUp(size: number): number {
-  return 4 ** Math.ceil(Math.log2(size) / 2);
 }
 
 /** Where a page begins: `newSince` stays the same over all pages, or tasks would go from one slice to the other meanwhile. */
