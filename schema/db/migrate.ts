@@ -5,7 +5,7 @@ import { moleculeFlow } from './migrations/0003-molecule-flow';
 import { exchange } from './migrations/0004-exchange';
 import { readyOrder } from './migrations/0005-ready-order';
 import { finding } from './migrations/0006-finding';
-import { givenOutputs } from './migrations/0006-given-outputs';
+import { givenOutputs } from './migrations/0007-given-outputs';
 
 /** Append-only: a released migration is never edited, the next one is added below it. */
 export const migrations: Record<string, Migration> = {
@@ -15,5 +15,5 @@ export const migrations: Record<string, Migration> = {
   '0004-exchange': exchange,
   '0005-ready-order': readyOrder,
   '0006-finding': finding,
-  '0006-given-outputs': givenOutputs,
+  '0007-given-outputs': givenOutputs,
 };
