@@ -10,7 +10,7 @@ const steps = [
   ['format', [module_('prettier', 'bin', 'prettier.cjs'), '--check', '--log-level', 'warn', '.']],
   ['lint', [module_('oxlint', 'bin', 'oxlint'), '--type-aware', '--deny-warnings', '-f', 'stylish']],
   ['types', [module_('typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--noEmit']],
-  ['tests', [join(root, 'tools', 'jest.js'), '--selectProjects', 'unit', '--silent=false']],
+  ['tests', [join(root, 'tools', 'jest.js'), '--selectProjects', 'unit', '--silent=false', '--maxWorkers=100%']],
 ];
 
 for (const [name, args] of steps) {
