@@ -143,7 +143,8 @@ function orderingOf(
       return {
         order: sql`${isNew} desc, case when ${isNew} then priority end, created_at, id`,
         slices: [
-          { rank: 0, where: isNew, by: BY_PRIORITY },
+          // By name, so that the old ones of each priority are passed over: all priorities there are.
+          { rank: 0, where: sql`${isNew} and priority = any('{0,1,2,3,4}')`, by: BY_PRIORITY },
           { rank: 1, where: sql`not ${isNew}`, by: BY_AGE },
         ],
       };
