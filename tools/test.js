@@ -7,13 +7,15 @@ const { join } = require('node:path');
 const { pinnedNode } = require('./node.js');
 
 const root = join(__dirname, '..');
+/** On two cores, one of which jest would leave idle; they all share one Temporal and one Postgres, so more of them gain little. */
+const WORKERS = ['--maxWorkers=2'];
 
 function main(extra) {
   const folder = mkdtempSync(join(tmpdir(), 'steeltown-report-'));
   const file = join(folder, 'report.json');
   try {
     if (run('build.js', []) !== 0) return { passed: 0, failed: 1, why: 'the build failed' };
-    const status = run('jest.js', ['--json', '--outputFile', file, ...extra], 'ignore');
+    const status = run('jest.js', [...WORKERS, '--json', '--outputFile', file, ...extra], 'ignore');
     return { ...readReport(file), status };
   } finally {
     rmSync(folder, { recursive: true, force: true });
