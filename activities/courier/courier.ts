@@ -4,6 +4,7 @@ import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
+import { runId } from '../../schema/ids';
 import type { Ledger, OutboxRow } from '../../schema/ledger';
 import type { Timings } from '../../schema/timings';
 import { refusalOf } from '../failure';
@@ -127,7 +128,7 @@ async function deliver(
 /** Starts the agent's run where there is none: hooks exist from the first message on. */
 export function agentStart(deps: { readonly taskQueue: string; readonly timings: Timings }, address: string) {
   return new WithStartWorkflowOperation('agent', {
-    workflowId: `agent.${address.replaceAll('/', '.')}`,
+    workflowId: runId.agent(address),
     taskQueue: deps.taskQueue,
     args: [{ version: 1, address, epoch: 1, timings: deps.timings, state: null }],
     workflowIdConflictPolicy: 'USE_EXISTING',

@@ -10,7 +10,7 @@ import { askPostgres, canMapUsers, describeUrl, findPostgres, findPostgresProgra
 import { endTownProcesses } from '../session/processes';
 import { bootId, endProcess, findProcesses, isAlive, stopProcess, type ProcessRef } from './process';
 import { lastLines, openLog, type ProgressLine } from './progress';
-import { readState, writeState, type TownState } from './state';
+import { messageOf, readState, writeState, type TownState } from './state';
 import { askTemporal, findTemporalProgram, findTemporalServers, hasGo, stopTemporal } from './temporal';
 
 /** Servers and programs that the configuration names. The environment (TOWN_POSTGRES_URL, ...) wins over them. */
@@ -376,10 +376,7 @@ async function answering(
   const late = sleep(2_000, 'late' as const, { ref: false });
   const reason = await Promise.race([
     late.then(() => 'no answer within 2 s'),
-    ask(address, 1_900).then(
-      () => null,
-      (error: unknown) => (error instanceof Error ? error.message : String(error)),
-    ),
+    ask(address, 1_900).then(() => null, messageOf),
   ]);
   return reason === null
     ? { name, ok: true, detail: `${describe(address)} answers in ${Date.now() - started} ms`, fix: null }

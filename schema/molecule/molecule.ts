@@ -245,8 +245,8 @@ export function attentionOf(molecule: Molecule): string | null {
   return null;
 }
 
-/** Whether it is performed as runs are since this `performance`. */
-export function performs({ performance = 1 }: Molecule, since: number): boolean {
+/** Whether a run, by its state or its input, is performed as runs are since this `performance`. */
+export function performs({ performance = 1 }: { readonly performance?: number }, since: number): boolean {
   return performance >= since;
 }
 

@@ -18,7 +18,15 @@ import { endStep, reopenProblem } from '../../schema/molecule/ends';
 import { describeGate } from '../../schema/formula/flow-text';
 import { bondProblem } from '../../schema/molecule/groups';
 import { awaitsGrant, awaitsSlot } from '../../schema/molecule/lanes';
-import { hasOpenStep, type Lane, liveLanes, type Molecule, positionOf, restored } from '../../schema/molecule/molecule';
+import {
+  hasOpenStep,
+  type Lane,
+  liveLanes,
+  type Molecule,
+  performs,
+  positionOf,
+  restored,
+} from '../../schema/molecule/molecule';
 import { eventOf, type MoleculeCommand, nextCommands } from '../../schema/molecule/next';
 import { unreachable } from '../../schema/errors';
 import type { GateSpec } from '../../schema/formula/flow';
@@ -183,7 +191,7 @@ export async function molecule(
   for (;;) {
     // A worker that has not seen the run before may be given an update together with what came before it, and the next one apart: only
     // when the answer always goes first do both make the same commands in the same order.
-    if (input.performance !== undefined) await condition(allHandlersFinished);
+    if (performs(input, 2)) await condition(allHandlersFinished);
     const seen = changes;
     const info = workflowInfo();
     const rollOver = isLong() && (!hasOpenStep(log.molecule) || info.historyLength > HISTORY_MAX);
@@ -221,7 +229,7 @@ export async function molecule(
     // From the run's first event. `runStartTime` is the time of the first task, which may be another when the history is read again.
     const age = now() - workflowInfo().startTime.getTime();
     // One that has done nothing yet goes on, however late it is begun.
-    return input.performance !== undefined && changes > 0 && age > log.molecule.timings.rolloverMs;
+    return performs(input, 2) && changes > 0 && age > log.molecule.timings.rolloverMs;
   }
 
   /** Begins a command unless it is under way. Facts that the command itself establishes are recorded before anything is awaited. */
@@ -471,7 +479,7 @@ function gatesOf<Step extends { readonly gate: GateSpec | null }>(
   input: MoleculeInput,
   steps: readonly Step[],
 ): readonly Step[] {
-  if (input.performance !== undefined) return steps;
+  if (performs(input, 2)) return steps;
   return steps.map((step) =>
     step.gate?.kind === 'human' && step.gate.timeoutMs !== null
       ? { ...step, gate: { ...step.gate, timeoutMs: null } }
